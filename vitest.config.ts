@@ -1,0 +1,20 @@
+import { fileURLToPath } from 'node:url';
+
+import { defineConfig } from 'vitest/config';
+
+const lib = fileURLToPath(new URL('./lib', import.meta.url));
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.spec.ts'],
+    setupFiles: ['test/setup.ts'],
+    coverage: { provider: 'v8', include: ['lib/**/*.ts'] },
+  },
+  resolve: {
+    // Tests and samples import the package by its name; here that means the sources, not `dist/`.
+    alias: [
+      { find: /^nestjs-drpc$/, replacement: `${lib}/index.ts` },
+      { find: /^nestjs-drpc\/(core|testing)$/, replacement: `${lib}/$1.ts` },
+    ],
+  },
+});
