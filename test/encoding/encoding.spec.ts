@@ -1,0 +1,123 @@
+import { runInNewContext } from 'node:vm';
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+import { bytesEncoding, jsonEncoding } from '../../lib/encoding/encoding.js';
+
+function marshalJson(value: unknown): Buffer {
+  return Buffer.from(jsonEncoding.marshal(value) as string);
+}
+
+describe('jsonEncoding', () => {
+  it('has a name', () => {
+    expect(jsonEncoding.name).toBe('json');
+  });
+
+  it('comes back as it was', () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        const bytes = marshalJson(value);
+        const plain = JSON.parse(JSON.stringify(value)) as unknown; // -0 has no JSON form
+        expect(jsonEncoding.unmarshal(bytes)).toEqual(plain);
+        expect(
+          jsonEncoding.unmarshalRange(
+            Buffer.concat([Buffer.from('x'), bytes, Buffer.from('y')]),
+            1,
+            bytes.length + 1,
+          ),
+        ).toEqual(plain);
+      }),
+    );
+  });
+
+  it('has the empty message for undefined', () => {
+    expect(jsonEncoding.marshal(undefined)).toBe('');
+    expect(jsonEncoding.unmarshal(Buffer.alloc(0))).toBeUndefined();
+    expect(jsonEncoding.unmarshalRange(Buffer.from('{}'), 1, 1)).toBeUndefined();
+  });
+
+  it.each([null, false, 0, ''])('does not take %o for undefined', (value) => {
+    const bytes = marshalJson(value);
+    expect(bytes.length).toBeGreaterThan(0);
+    expect(jsonEncoding.unmarshal(bytes)).toBe(value);
+  });
+
+  it('reads a plain Uint8Array that is a part of a larger memory', () => {
+    const whole = new TextEncoder().encode('xx{"größe":1}yy');
+    expect(jsonEncoding.unmarshal(whole.subarray(2, whole.length - 2))).toEqual({ größe: 1 });
+  });
+
+  it.each([
+    ['a function', () => 1, 'json encoding: a function has no JSON form'],
+    ['a symbol', Symbol('s'), 'json encoding: a symbol has no JSON form'],
+    ['an object that hides itself', { toJSON: () => undefined }, 'json encoding: an Object has no JSON form'],
+  ])('refuses %s, which would arrive as undefined', (_what, value, text) => {
+    expect(() => jsonEncoding.marshal(value)).toThrow(new TypeError(text));
+  });
+
+  it('lets the errors of JSON through', () => {
+    const circle: unknown[] = [];
+    circle.push(circle);
+    expect(() => jsonEncoding.marshal(circle)).toThrow(TypeError);
+    expect(() => jsonEncoding.marshal(1n)).toThrow(TypeError);
+  });
+
+  it.each(['{', 'undefined', '{"a":1}}', '\0'])('refuses the message %j', (text) => {
+    expect(() => jsonEncoding.unmarshal(Buffer.from(text))).toThrow(SyntaxError);
+  });
+
+  it('gives a key of a peer no power over prototypes', () => {
+    const value = jsonEncoding.unmarshal(Buffer.from('{"__proto__":{"admin":true}}')) as object;
+    expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
+    expect(Object.keys(value)).toEqual(['__proto__']);
+    expect('admin' in value).toBe(false);
+    expect('admin' in {}).toBe(false);
+  });
+});
+
+describe('bytesEncoding', () => {
+  it('has a name', () => {
+    expect(bytesEncoding.name).toBe('bytes');
+  });
+
+  it('sends the bytes themselves, without a copy', () => {
+    const buffer = Buffer.from('abc');
+    const array = Uint8Array.of(1, 2);
+    const foreign = runInNewContext('Uint8Array.of(7)') as Uint8Array;
+    expect(bytesEncoding.marshal(buffer)).toBe(buffer);
+    expect(bytesEncoding.marshal(array)).toBe(array);
+    expect(bytesEncoding.marshal(foreign)).toBe(foreign);
+  });
+
+  it.each([
+    ['text', 'a string'],
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [7, 'a number'],
+    [[1, 2], 'an Array'],
+    [new ArrayBuffer(2), 'an ArrayBuffer'],
+    [new DataView(new ArrayBuffer(2)), 'a DataView'],
+    [new Uint16Array(1), 'a Uint16Array'],
+    [{ type: 'Buffer', data: [1] }, 'an Object'],
+    [Object.create(null), 'an object'],
+  ])('refuses %o by name', (value, name) => {
+    const text = `bytes encoding: value is ${name}: must be a Buffer or Uint8Array`;
+    expect(() => bytesEncoding.marshal(value as Uint8Array)).toThrow(new TypeError(text));
+  });
+
+  it('gives the receiver a Buffer that is its own', () => {
+    const bytes = Buffer.from('xabcx');
+    const whole = bytesEncoding.unmarshal(bytes.subarray(1, 4));
+    const range = bytesEncoding.unmarshalRange(bytes, 1, 4);
+    bytes.fill(0);
+    expect(whole).toEqual(Buffer.from('abc'));
+    expect(range).toEqual(Buffer.from('abc'));
+  });
+
+  it('carries the empty message', () => {
+    expect(bytesEncoding.marshal(Buffer.alloc(0)).length).toBe(0);
+    expect(bytesEncoding.unmarshal(new Uint8Array(0))).toEqual(Buffer.alloc(0));
+    expect(bytesEncoding.unmarshalRange(Buffer.from('ab'), 1, 1)).toEqual(Buffer.alloc(0));
+  });
+});
