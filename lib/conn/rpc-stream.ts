@@ -1,0 +1,153 @@
+import { DrpcError } from '../errors/drpc-error.js';
+import type { Encoding } from '../encoding/encoding.js';
+import type { Stream, StreamSink } from '../stream/stream.js';
+
+interface Waiter<T> {
+  resolve(value: T | undefined): void;
+  reject(error: Error): void;
+}
+
+/**
+ * A stream as values and promises: the pull side of both ends. Each `msgRecv` asks the peer's stream for
+ * one more message, so its pace reaches the producer.
+ */
+export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSink, AsyncIterable<TReceive> {
+  readonly #stream: Stream;
+  readonly #encoding: Encoding;
+  readonly #waiters: Waiter<TReceive>[] = [];
+  #isOver = false;
+  #cause: Error | undefined;
+  #abort: AbortController | undefined;
+  #onTerminated: (() => void) | undefined;
+
+  /** @param open makes the stream with this object as its sink */
+  constructor(open: (sink: StreamSink) => Stream, encoding: Encoding) {
+    this.#encoding = encoding;
+    this.#stream = open(this);
+  }
+
+  get rpc(): string {
+    return this.#stream.rpc;
+  }
+
+  /** What the client sent with its call (server). */
+  get metadata(): Readonly<Record<string, string>> {
+    return this.#stream.metadata ?? EMPTY;
+  }
+
+  /** Whether the stream has ended in both directions. */
+  get isTerminated(): boolean {
+    return this.#stream.isTerminated;
+  }
+
+  /** Aborts when the stream ends before its time, with the cause as reason. Made when first asked for. */
+  get signal(): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController();
+      if (this.#stream.isTerminated && this.#stream.cause) this.#abort.abort(this.#stream.cause);
+    }
+    return this.#abort.signal;
+  }
+
+  /**
+   * Sends one message; resolves when there is room for the next.
+   * @throws EofError once the stream takes no more, MessageSizeError over the limit, DrpcError when the
+   *   value can not be encoded.
+   */
+  async msgSend(value: TSend): Promise<void> {
+    await this.#stream.msgSend(this.#encoding.marshal(value));
+  }
+
+  /**
+   * The next message; `undefined` at the ordinary end.
+   * @throws what ended the stream, or a DrpcError when the message can not be decoded (the next can).
+   */
+  msgRecv(): Promise<TReceive | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.#isOver) {
+        if (this.#cause) reject(this.#cause);
+        else resolve(undefined);
+        return;
+      }
+      this.#waiters.push({ resolve, reject });
+      this.#stream.request(1);
+    });
+  }
+
+  /** No more messages will follow. */
+  closeSend(): void {
+    this.#stream.closeSend();
+  }
+
+  /** Ends the stream in both directions. */
+  close(): void {
+    this.#stream.close();
+  }
+
+  /** Ends the stream with an error for the peer. */
+  sendError(error: DrpcError): void {
+    this.#stream.sendError(error);
+  }
+
+  /** Gives the rpc up and tells the peer. */
+  sendCancel(cause?: Error): void {
+    this.#stream.sendCancel(cause);
+  }
+
+  /** Leaving the loop early gives the rpc up. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<TReceive, void, void> {
+    try {
+      for (;;) {
+        const message = await this.msgRecv();
+        if (message === undefined && this.#isOver) return;
+        yield message as TReceive;
+      }
+    } finally {
+      if (!this.#isOver) {
+        this.#stream.sendCancel();
+        this.#stream.discard();
+      }
+    }
+  }
+
+  /** @internal */
+  onTerminated(task: () => void): void {
+    if (this.#stream.isTerminated) task();
+    else this.#onTerminated = task;
+  }
+
+  /** @internal */
+  message(bytes: Buffer, start: number, end: number): void {
+    const waiter = this.#waiters.shift();
+    if (!waiter) return;
+    try {
+      const { unmarshalRange } = this.#encoding;
+      const value = unmarshalRange
+        ? unmarshalRange.call(this.#encoding, bytes, start, end)
+        : this.#encoding.unmarshal(bytes.subarray(start, end));
+      waiter.resolve(value as TReceive);
+    } catch (error) {
+      waiter.reject(DrpcError.from(error));
+    }
+  }
+
+  /** @internal */
+  end(cause: Error | undefined): void {
+    this.#isOver = true;
+    this.#cause = cause;
+    for (const waiter of this.#waiters.splice(0)) {
+      if (cause) waiter.reject(cause);
+      else waiter.resolve(undefined);
+    }
+  }
+
+  /** @internal */
+  terminated(): void {
+    // A stream that ended in its constructor has not been assigned yet.
+    const cause = (this.#stream as Stream | undefined)?.cause;
+    if (cause) this.#abort?.abort(cause);
+    this.#onTerminated?.();
+  }
+}
+
+const EMPTY: Readonly<Record<string, string>> = Object.freeze(Object.create(null) as Record<string, string>);

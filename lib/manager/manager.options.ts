@@ -1,0 +1,114 @@
+import { systemClock, type Clock } from '../clock/clock.js';
+import { DEFAULT_STREAM_WINDOW } from '../stream/recv-window.js';
+import type { ErrorForm } from '../wire/error-payload.js';
+import { DEFAULT_MAXIMUM_BUFFER_SIZE } from '../wire/frame-reader.js';
+import { DEFAULT_BULK_SIZE, DEFAULT_WRITER_BUFFER_SIZE } from '../wire/mux-writer.js';
+import { DEFAULT_SPLIT_SIZE } from '../wire/split.js';
+import type { PreambleMode } from './greeting.js';
+import type { MemoryBudget } from './memory-budget.js';
+
+const KIB = 1024;
+const MIB = 1024 * 1024;
+
+/** Bounds and profile of one connection. Sizes in bytes, times in milliseconds. */
+export interface ManagerOptions {
+  /** Which end this is: clients open streams, servers accept them. */
+  role: 'client' | 'server';
+  /** Default: the process's own. */
+  clock?: Clock;
+  /** How errors are written; both forms are understood. Default: `'storj'`. */
+  errorForm?: ErrorForm;
+  /** Credit that the peer gives our streams; 0: none is kept. Default: 0. */
+  sendWindow?: number;
+  /** Credit that we give the peer's streams; 0: no windows. Default: 0. */
+  recvWindow?: number;
+  /** Largest frame sent; longer messages are split. Default: 64 KiB. */
+  splitSize?: number;
+  /** Largest frame received; a larger one ends the connection. Default: 4 MiB. */
+  maximumBufferSize?: number;
+  /** Largest message sent. Default: 4 MiB. */
+  maxSendSize?: number;
+  /** Largest message received; a larger one ends its stream. Default: 4 MiB. */
+  maxReceiveSize?: number;
+  /** Largest metadata of a call, encoded. Default: 64 KiB. */
+  maxMetadataSize?: number;
+  /** Longest rpc name. Default: 4 KiB. */
+  maxNameSize?: number;
+  /** Streams that may be open or running at once (server). Default: 1,000. */
+  maxStreams?: number;
+  /** Messages that may wait on a stream of a peer without windows. Default: 256. */
+  recvQueueMessages?: number;
+  /** Bytes that may wait on a stream of a peer without windows. Default: 2 MiB. */
+  recvQueueSize?: number;
+  /** Bytes of received messages that the whole connection may hold. Default: 64 MiB. */
+  maxReceivedBytes?: number;
+  /** The same over all connections of a server. Default: none. */
+  receiveBudget?: MemoryBudget;
+  /** Bytes that may wait on a stream for a source that can not wait. Default: 16 MiB. */
+  sendQueueSize?: number;
+  /** The same for all streams of the connection. Default: 64 MiB. */
+  maxQueuedBytes?: number;
+  /** Bytes appended and not yet at the socket before senders wait. Default: 1 MiB. */
+  writerBufferSize?: number;
+  /** Beyond this, streams that send much wait their turn. Default: 128 KiB. */
+  bulkSize?: number;
+  /** How long half a frame may take. Default: 30 s. */
+  frameTimeout?: number;
+  /** How long a full queue of a peer without windows may stop all reading. Default: 30 s. */
+  stallTimeout?: number;
+  /** Client: `true` sends it. Server: what to do with it. Default: `false`, `'accept'`. */
+  preamble?: boolean | PreambleMode;
+  /** Whether somebody else calls {@link Manager.receive} (a socket's `onread`). Default: `false`. */
+  isFedByHand?: boolean;
+}
+
+export type ResolvedManagerOptions = Required<Omit<ManagerOptions, 'receiveBudget' | 'role' | 'preamble'>>;
+
+/** Fills the defaults in; an explicit `undefined` means the default as well. */
+export function resolveManagerOptions({
+  clock = systemClock,
+  errorForm = 'storj',
+  sendWindow = 0,
+  recvWindow = 0,
+  splitSize = DEFAULT_SPLIT_SIZE,
+  maximumBufferSize = DEFAULT_MAXIMUM_BUFFER_SIZE,
+  maxSendSize = 4 * MIB,
+  maxReceiveSize = 4 * MIB,
+  maxMetadataSize = 64 * KIB,
+  maxNameSize = 4 * KIB,
+  maxStreams = 1000,
+  recvQueueMessages = 256,
+  recvQueueSize = DEFAULT_STREAM_WINDOW,
+  maxReceivedBytes = 64 * MIB,
+  sendQueueSize = 16 * MIB,
+  maxQueuedBytes = 64 * MIB,
+  writerBufferSize = DEFAULT_WRITER_BUFFER_SIZE,
+  bulkSize = DEFAULT_BULK_SIZE,
+  frameTimeout = 30_000,
+  stallTimeout = 30_000,
+  isFedByHand = false,
+}: ManagerOptions): ResolvedManagerOptions {
+  return {
+    clock,
+    errorForm,
+    sendWindow,
+    recvWindow,
+    splitSize,
+    maximumBufferSize,
+    maxSendSize,
+    maxReceiveSize,
+    maxMetadataSize,
+    maxNameSize,
+    maxStreams,
+    recvQueueMessages,
+    recvQueueSize,
+    maxReceivedBytes,
+    sendQueueSize,
+    maxQueuedBytes,
+    writerBufferSize,
+    bulkSize,
+    frameTimeout,
+    stallTimeout,
+    isFedByHand,
+  };
+}

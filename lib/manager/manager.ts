@@ -1,0 +1,610 @@
+import type { Duplex } from 'node:stream';
+import type { Clock, Timer } from '../clock/clock.js';
+import { DrpcCode } from '../errors/codes.js';
+import { ClosedError, DrpcError, ProtocolError } from '../errors/drpc-error.js';
+import { streamRefused } from '../errors/error-info.js';
+import { escapeName } from '../errors/escape.js';
+import { isReservedKey, type Metadata } from '../metadata/metadata.js';
+import { decodeTimeout, TIMEOUT_KEY } from '../metadata/timeout.js';
+import type { StreamHost, StreamLimits } from '../stream/stream-host.js';
+import { Stream, type StreamSink } from '../stream/stream.js';
+import { BufferPool } from '../wire/buffer-pool.js';
+import { marshalError, type ErrorForm } from '../wire/error-payload.js';
+import { FrameReader, type FrameSink } from '../wire/frame-reader.js';
+import { headerByte, type FrameHeader } from '../wire/frame.js';
+import { isKnownKind, Kind } from '../wire/kind.js';
+import { MuxWriter } from '../wire/mux-writer.js';
+import { uint64, type Uint64 } from '../wire/varint.js';
+import { ActiveStreams } from './active-streams.js';
+import { Greeting, PREAMBLE } from './greeting.js';
+import {
+  resolveManagerOptions,
+  type ManagerOptions,
+  type ResolvedManagerOptions,
+} from './manager.options.js';
+import type { BudgetMember, MemoryBudget } from './memory-budget.js';
+import { InvokeStep, PendingInvokes } from './pending-invokes.js';
+import { UsedIds } from './used-ids.js';
+
+/** One turn of reading handles so much; then other connections have theirs. An Invoke starts user code. */
+const TURN_WORK = 4096;
+const FRAME_WORK = 1;
+const INVOKE_WORK = 16;
+
+/** Metadata key by which a client says how it compresses messages. */
+const COMPRESSION_KEY = 'drpc-compression';
+
+const ERROR = headerByte(Kind.Error, true, false);
+
+/** What a connection tells its owner. */
+export interface ManagerHooks {
+  /** A server's connection: an rpc arrived. Sets the stream's sink in this turn and says `handlerEnded` later. */
+  accept?(stream: Stream): void;
+  /** The connection has ended; every stream has been told already. Called once. */
+  terminated?(cause: Error): void;
+  /** Code behind a sink or hook threw; only its stream has ended. */
+  failed?(stream: Stream, error: unknown): void;
+}
+
+/** Settings that two peers of this library agreed on. */
+export interface PeerSettings {
+  errorForm: ErrorForm;
+  /** Credit for our streams. */
+  sendWindow: number;
+  /** Credit for the peer's streams. */
+  recvWindow: number;
+}
+
+/**
+ * The owner of one connection: reads frames and hands them to their streams, writes through one
+ * {@link MuxWriter}, and ends in one way, {@link terminate}.
+ *
+ *     socket -> FrameReader -> handleFrame -+-> Stream.handleFrame      by id
+ *                                           +-> PendingInvokes -> accept   new ids (server)
+ *     socket <- MuxWriter <- Stream, refusals
+ *
+ * The reader alone judges the transport's health; the writer's drain loop has its error hook; both end in
+ * `terminate`. A fault caught here ends the connection, a fault of one rpc ends that stream only.
+ * @see storj/drpc drpcmanager/manager.go; docs/protocol.md, connections
+ */
+export class Manager implements FrameSink, StreamHost, BudgetMember {
+  readonly clock: Clock;
+  readonly writer: MuxWriter;
+  readonly pool = new BufferPool();
+  readonly limits: StreamLimits;
+  readonly isServer: boolean;
+  /** Resolves with the cause when the connection has ended and its socket is closed; never rejects. */
+  readonly closed: Promise<Error>;
+
+  readonly #duplex: Duplex;
+  readonly #options: ResolvedManagerOptions;
+  readonly #hooks: ManagerHooks;
+  readonly #reader: FrameReader;
+  readonly #streams = new ActiveStreams();
+  readonly #pending: PendingInvokes;
+  readonly #usedIds = new UsedIds();
+  readonly #budget: MemoryBudget | undefined;
+  #greeting: Greeting | undefined;
+  #errorForm: ErrorForm;
+  #sendWindow: number;
+  #recvWindow: number;
+
+  /** Streams whose Invoke waits for the writer; they have no id yet. */
+  readonly #unnumbered = new Set<Stream>();
+  /** Streams that ended while messages wait for their receiver. */
+  readonly #undrained = new Set<Stream>();
+  #lastId: Uint64 = 0;
+  #slots = 0;
+  #drainError: DrpcError | undefined;
+  #isDrainingSilently = false;
+
+  #heldBytes = 0;
+  #queuedBytes = 0;
+  #chunks = 0;
+  #work = 0;
+  #isReading = false;
+  /** Why reading stands still: streams with full queues, and one for each other reason. */
+  #pauses = 0;
+  readonly #stalls = new Map<Stream, Timer>();
+  #isWaitingForWriter = false;
+  #isEnded = false;
+  #frameTimer: Timer | undefined;
+  #frameSince = 0;
+  #frameNumber = -1;
+
+  #cause: Error | undefined;
+  #socketError: Error | undefined;
+  #isSocketClosed = false;
+  #resolveClosed!: (cause: Error) => void;
+
+  constructor(duplex: Duplex, options: ManagerOptions, hooks: ManagerHooks = {}) {
+    this.#duplex = duplex;
+    this.#hooks = hooks;
+    this.#options = resolveManagerOptions(options);
+    this.isServer = options.role === 'server';
+    this.limits = this.#options;
+    this.clock = this.#options.clock;
+    this.#errorForm = this.#options.errorForm;
+    this.#sendWindow = this.#options.sendWindow;
+    this.#recvWindow = this.#options.recvWindow;
+    this.#budget = options.receiveBudget;
+    this.#budget?.join(this);
+    this.#reader = new FrameReader(this, { maximumBufferSize: this.#options.maximumBufferSize });
+    this.#pending = new PendingInvokes(this.pool, this.#options.maxMetadataSize, this.#options.maxNameSize);
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.writer = new MuxWriter(duplex, {
+      clock: this.clock,
+      bufferSize: this.#options.writerBufferSize,
+      bulkSize: this.#options.bulkSize,
+      onError: (error) => this.terminate(this.#closedBy(error)),
+    });
+    if (this.isServer) {
+      const mode = options.preamble;
+      this.#greeting = new Greeting(typeof mode === 'string' ? mode : 'accept');
+    } else if (options.preamble === true) this.writer.prefix(PREAMBLE);
+    this.#listen();
+  }
+
+  get errorForm(): ErrorForm {
+    return this.#errorForm;
+  }
+
+  get sendWindow(): number {
+    return this.#sendWindow;
+  }
+
+  get recvWindow(): number {
+    return this.#recvWindow;
+  }
+
+  /** What ended the connection; `undefined` while it lives. */
+  get cause(): Error | undefined {
+    return this.#cause;
+  }
+
+  get isTerminated(): boolean {
+    return this.#cause !== undefined;
+  }
+
+  /** Streams that are open: not ended in both directions. */
+  get openStreams(): number {
+    return this.#streams.size + this.#unnumbered.size;
+  }
+
+  /** Slots taken of `maxStreams`: running handlers, open streams, and Invokes that are not complete. */
+  get slots(): number {
+    return this.#slots + this.#pending.size;
+  }
+
+  /** The highest stream id: opened here (client) or seen (server). */
+  get lastStreamId(): Uint64 {
+    return this.isServer ? this.#usedIds.highest : this.#lastId;
+  }
+
+  /** Bytes of received messages that wait, unfinished ones included. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** Bytes that sources left to be sent and that wait for credit or room. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Chunks received so far: any of them is a sign of life. */
+  get chunks(): number {
+    return this.#chunks;
+  }
+
+  /** Whether reading stands still because of us: silence says nothing about the peer then. */
+  get isPaused(): boolean {
+    return this.#pauses > 0;
+  }
+
+  /** From now on, streams are made with what the peer announced. */
+  adopt(settings: PeerSettings): void {
+    this.#errorForm = settings.errorForm;
+    this.#sendWindow = settings.sendWindow;
+    this.#recvWindow = settings.recvWindow;
+  }
+
+  /**
+   * Opens a stream and starts its rpc (a client's connection).
+   * @param metadata encoded; `undefined`: none is sent
+   * @throws the cause that ended the connection.
+   */
+  open(rpc: string, sink: StreamSink, metadata?: Uint8Array): Stream {
+    if (this.#cause) throw this.#cause;
+    const stream = new Stream(this, rpc);
+    stream.sink = sink;
+    this.#unnumbered.add(stream);
+    stream.writeInvoke(metadata);
+    return stream;
+  }
+
+  /** Handles a chunk of the connection's bytes, borrowed until the call returns. */
+  receive(chunk: Buffer): void {
+    if (this.#cause) return;
+    this.#chunks++;
+    this.#read(chunk);
+  }
+
+  /** Handles the peer's end of the connection: what arrived before is still handled. */
+  receiveEnd(): void {
+    this.#isEnded = true;
+    this.#endIfRead();
+  }
+
+  /** Frees the slot of a stream that must not count: the control stream. */
+  exempt(): void {
+    this.#slots--;
+  }
+
+  /** Accepts no more rpcs: new ones are answered with `error`, or dropped without an answer if there is none. */
+  stopAccepting(error: DrpcError | undefined): void {
+    this.#drainError = error;
+    this.#isDrainingSilently = error === undefined;
+  }
+
+  /**
+   * Ends the connection, whoever calls first: stops the writer, closes the socket, tells every stream the
+   * cause at once. Later calls do nothing.
+   */
+  terminate(cause: Error): void {
+    if (this.#cause) return;
+    this.#cause = cause;
+    this.writer.stop(cause);
+    this.#reader.close();
+    this.#duplex.destroy();
+    this.#frameTimer?.cancel();
+    for (const timer of this.#stalls.values()) timer.cancel();
+    this.#stalls.clear();
+    this.#pending.clear();
+    this.#streams.close(cause);
+    for (const stream of [...this.#unnumbered]) stream.cancel(cause);
+    this.#unnumbered.clear();
+    this.#budget?.leave(this);
+    this.#budget?.count(-this.#heldBytes);
+    this.#resolveIfClosed();
+    this.#hooks.terminated?.(cause);
+  }
+
+  /** Ends the connection and waits until its socket is closed. May be called again. */
+  async close(): Promise<void> {
+    this.terminate(new ClosedError('manager closed: Close called'));
+    await this.closed;
+  }
+
+  /**
+   * Ends the connection in peace: writes what waits, sends FIN, and goes on reading until the peer's FIN or
+   * for `timeout` ms, since a socket closed with unread input is reset and loses what was sent last.
+   */
+  finish(cause: Error, timeout: number): void {
+    if (this.#cause) return;
+    const timer = this.clock.after(timeout, () => this.terminate(cause));
+    void this.closed.then(() => timer.cancel());
+    this.writer.whenDrained(() => {
+      if (!this.#cause) this.#duplex.end();
+    });
+  }
+
+  // ------------------------------------------------------------- FrameSink
+
+  /** @throws ProtocolError, which ends the connection. */
+  handleFrame(header: FrameHeader, bytes: Buffer, start: number, end: number): void {
+    this.#work += FRAME_WORK;
+    const stream = this.#streams.get(header.streamId);
+    if (stream) stream.handleFrame(header, bytes, start, end);
+    else this.#handleUnknown(header, bytes, start, end);
+    if (this.#work >= TURN_WORK) this.#yield();
+  }
+
+  // ------------------------------------------------------------ StreamHost
+
+  register(stream: Stream): void {
+    const last = this.#lastId;
+    this.#lastId =
+      typeof last === 'number' && last < Number.MAX_SAFE_INTEGER ? last + 1 : uint64(BigInt(last) + 1n);
+    stream.id = this.#lastId;
+    this.#unnumbered.delete(stream);
+    this.#streams.add(stream);
+  }
+
+  finished(stream: Stream): void {
+    if (stream.id === 0) this.#unnumbered.delete(stream);
+    else this.#streams.remove(stream);
+    if (stream.heldBytes > 0) this.#undrained.add(stream);
+  }
+
+  released(): void {
+    if (this.isServer) this.#slots--;
+  }
+
+  countReceived(stream: Stream, delta: number): void {
+    this.#heldBytes += delta;
+    if (!this.#cause) this.#budget?.count(delta);
+    if (delta > 0) {
+      if (this.#heldBytes > this.#options.maxReceivedBytes) this.freeMost();
+    } else if (stream.isTerminated && stream.heldBytes <= 0) this.#undrained.delete(stream);
+  }
+
+  countQueued(stream: Stream, delta: number): void {
+    this.#queuedBytes += delta;
+    if (delta <= 0 || this.#queuedBytes <= this.#options.maxQueuedBytes) return;
+    const greatest = this.#streams.greatest((candidate) => candidate.queuedBytes) ?? stream;
+    greatest.fail(
+      new DrpcError(
+        DrpcCode.ResourceExhausted,
+        `${this.#queuedBytes} bytes wait to be sent on this connection: at most ${this.#options.maxQueuedBytes} may; this stream holds most of them (${greatest.queuedBytes})`,
+      ),
+    );
+  }
+
+  pauseFor(stream: Stream): void {
+    const timer = this.clock.after(this.#options.stallTimeout, () => {
+      stream.fail(
+        new DrpcError(
+          DrpcCode.ResourceExhausted,
+          `the receive queue of stream ${stream.id} was full for ${this.#options.stallTimeout} ms: its receiver does not read`,
+        ),
+      );
+    });
+    this.#stalls.set(stream, timer);
+    this.#pause();
+  }
+
+  resumeFor(stream: Stream): void {
+    const timer = this.#stalls.get(stream);
+    if (!timer) return;
+    timer.cancel();
+    this.#stalls.delete(stream);
+    this.#unpause();
+  }
+
+  isEndNext(stream: Stream): boolean {
+    return this.#reader.isNext(Kind.CloseSend, stream.id);
+  }
+
+  sinkFailed(stream: Stream, error: unknown): void {
+    this.#hooks.failed?.(stream, error);
+  }
+
+  // ---------------------------------------------------------- BudgetMember
+
+  freeMost(): void {
+    let greatest = this.#streams.greatest((stream) => stream.heldBytes);
+    for (const stream of this.#undrained) {
+      if (!greatest || stream.heldBytes > greatest.heldBytes) greatest = stream;
+    }
+    greatest?.evict(
+      new DrpcError(
+        DrpcCode.ResourceExhausted,
+        `too much memory is held for messages that nobody reads (${this.#heldBytes} bytes on this connection): the stream that holds most ends (${greatest.heldBytes} bytes)`,
+      ),
+    );
+  }
+
+  // --------------------------------------------------------------- reading
+
+  #listen(): void {
+    const duplex = this.#duplex;
+    if (!this.#options.isFedByHand) duplex.on('data', (chunk: Buffer) => this.receive(chunk));
+    duplex.on('end', () => this.receiveEnd());
+    duplex.on('error', (error) => {
+      this.#socketError = error;
+    });
+    duplex.on('close', () => {
+      this.#isSocketClosed = true;
+      this.terminate(this.#closedBy(this.#socketError));
+      this.#resolveIfClosed();
+    });
+  }
+
+  #closedBy(error: Error | undefined): ClosedError {
+    return error
+      ? new ClosedError('connection lost', { cause: error })
+      : new ClosedError('connection closed by the peer');
+  }
+
+  #resolveIfClosed(): void {
+    if (this.#isSocketClosed && this.#cause) this.#resolveClosed(this.#cause);
+  }
+
+  /** Feeds the reader, with a chunk or what it had left, until it is empty or has to stand still. */
+  #read(chunk: Buffer | undefined): void {
+    this.#isReading = true;
+    try {
+      if (chunk && this.#greeting) chunk = this.#greet(chunk);
+      if (chunk) this.#reader.receive(chunk);
+      while (this.#reader.isStopped && this.#pauses === 0 && !this.#cause) this.#reader.resume();
+    } catch (error) {
+      this.terminate(
+        error instanceof DrpcError ? error : new ProtocolError('reading failed', { cause: error }),
+      );
+    }
+    this.#isReading = false;
+    if (this.#cause) return;
+    this.#watchFrame();
+    this.#endIfRead();
+  }
+
+  /** The chunk without what the greeting takes off; `undefined` while more is needed. */
+  #greet(chunk: Buffer): Buffer | undefined {
+    const skip = this.#greeting!.examine(chunk);
+    if (skip < 0) return undefined;
+    this.#greeting = undefined;
+    return skip === 0 ? chunk : chunk.subarray(skip);
+  }
+
+  #endIfRead(): void {
+    if (this.#isEnded && this.#reader.backlog === 0) this.terminate(this.#closedBy(this.#socketError));
+  }
+
+  #pause(): void {
+    if (this.#pauses++ > 0) return;
+    this.#reader.stop();
+    this.#duplex.pause();
+    this.#frameTimer?.cancel();
+    this.#frameTimer = undefined;
+    this.#frameNumber = -1;
+  }
+
+  #unpause(): void {
+    if (--this.#pauses > 0 || this.#cause) return;
+    if (!this.#isReading) this.#read(undefined);
+    if (this.#pauses === 0 && !this.#cause) this.#duplex.resume();
+  }
+
+  /** Lets other connections and timers have a turn. */
+  #yield(): void {
+    this.#work = 0;
+    this.#pause();
+    this.clock.yield(() => this.#unpause());
+  }
+
+  /** Half a frame may take so long, counted from its first byte. */
+  #watchFrame(): void {
+    if (!this.#reader.isUnfinished || this.#pauses > 0) return;
+    const number = this.#reader.framesBegun;
+    const { frameTimeout } = this.#options;
+    const clock = this.clock;
+    if (number !== this.#frameNumber) {
+      this.#frameNumber = number;
+      this.#frameSince = clock.now();
+    }
+    this.#frameTimer ??= clock.after(frameTimeout, () => this.#checkFrame());
+  }
+
+  #checkFrame(): void {
+    this.#frameTimer = undefined;
+    if (!this.#reader.isUnfinished || this.#cause) return;
+    const { frameTimeout } = this.#options;
+    const clock = this.clock;
+    const left = this.#frameSince + frameTimeout - clock.now();
+    if (left > 0) this.#frameTimer = clock.after(left, () => this.#checkFrame());
+    else {
+      this.terminate(
+        new ProtocolError(
+          `half a frame and no end for ${frameTimeout} ms: a frame must arrive within that time`,
+        ),
+      );
+    }
+  }
+
+  // ------------------------------------------------------------- new streams
+
+  #handleUnknown(header: FrameHeader, bytes: Buffer, start: number, end: number): void {
+    const { kind, streamId } = header;
+    if (kind === Kind.Invoke || kind === Kind.InvokeMetadata) {
+      if (!this.isServer)
+        throw new ProtocolError(`invoke of stream ${streamId} by a server: only clients invoke`);
+      return this.#handleInvoke(header, bytes, start, end);
+    }
+    if (!isKnownKind(kind) && !header.control) {
+      throw new ProtocolError(`unknown frame kind ${kind} on stream ${streamId}: known are 1 to 8`);
+    }
+    if (kind === Kind.Cancel || kind === Kind.Close) this.#pending.drop(streamId);
+    // Everything else belongs to a stream that has ended: it was on its way when we forgot it.
+  }
+
+  #handleInvoke(header: FrameHeader, bytes: Buffer, start: number, end: number): void {
+    const id = header.streamId;
+    if (!this.#pending.has(id)) {
+      if (id === 0) throw new ProtocolError('invoke of stream 0: stream ids start at 1');
+      if (this.#isDrainingSilently && id > this.#usedIds.highest) return;
+      if (!this.#usedIds.use(id)) {
+        throw new ProtocolError(`invoke of stream ${id}: the id was used before, or is too old to tell`);
+      }
+      if (this.#drainError) return this.#refuse(header, this.#drainError);
+      if (this.slots >= this.#options.maxStreams) {
+        return this.#refuse(
+          header,
+          streamRefused(
+            `too many concurrent streams: refused: at most ${this.#options.maxStreams} concurrent streams`,
+          ),
+        );
+      }
+    }
+    switch (this.#pending.handle(header, bytes, start, end)) {
+      case InvokeStep.Wait:
+        return;
+      case InvokeStep.MetadataTooLarge:
+        return this.#refuse(
+          header,
+          new DrpcError(
+            DrpcCode.ResourceExhausted,
+            `metadata of ${header.length} bytes or more exceeds the limit of ${this.#options.maxMetadataSize}`,
+          ),
+        );
+      case InvokeStep.NameTooLong:
+        return this.#refuse(
+          header,
+          new DrpcError(
+            DrpcCode.InvalidArgument,
+            `rpc name of ${header.length} bytes or more exceeds the limit of ${this.#options.maxNameSize}`,
+          ),
+        );
+      case InvokeStep.Complete:
+        this.#accept(header);
+    }
+  }
+
+  #accept(header: FrameHeader): void {
+    this.#work += INVOKE_WORK;
+    const { rpc, metadata } = this.#pending;
+    const { streamId: id, messageId } = header;
+    let timeout: number | undefined;
+    if (metadata) {
+      const compression = metadata[COMPRESSION_KEY];
+      if (compression !== undefined && compression !== '')
+        return this.#refuseCompression(header, compression);
+      timeout = takeReserved(metadata);
+    }
+    const stream = new Stream(this, rpc, { id, messageId, metadata });
+    this.#streams.add(stream);
+    this.#slots++;
+    if (timeout !== undefined) stream.setDeadline(timeout);
+    try {
+      this.#hooks.accept?.(stream);
+    } catch (error) {
+      this.sinkFailed(stream, error);
+      stream.fail(new DrpcError(DrpcCode.Unknown, 'Internal server error'));
+      stream.handlerEnded();
+    }
+  }
+
+  #refuseCompression(header: FrameHeader, name: string): void {
+    this.#refuse(
+      header,
+      new DrpcError(
+        DrpcCode.Unimplemented,
+        `compression "${escapeName(name)}" is not supported: send messages without ${COMPRESSION_KEY}`,
+      ),
+    );
+  }
+
+  /** Answers an Invoke with an error and makes no stream; a peer that floods waits for its answers. */
+  #refuse(header: FrameHeader, error: DrpcError): void {
+    this.#pending.refuse(header);
+    const payload = marshalError(error, this.#errorForm);
+    this.writer.frame(ERROR, header.streamId, 1, payload, 0, payload.length);
+    if (!this.writer.isFull || this.#isWaitingForWriter) return;
+    this.#isWaitingForWriter = true;
+    this.#pause();
+    this.writer.whenDrained(() => {
+      this.#isWaitingForWriter = false;
+      this.#unpause();
+    });
+  }
+}
+
+/** Removes what is not the application's from metadata; answers the timeout in ms that stood there. */
+function takeReserved(metadata: Metadata): number | undefined {
+  const text = metadata[TIMEOUT_KEY];
+  for (const key of Object.keys(metadata)) {
+    if (isReservedKey(key)) delete metadata[key];
+  }
+  return text === undefined ? undefined : decodeTimeout(text);
+}

@@ -1,0 +1,124 @@
+import { decodeMetadata, type Metadata } from '../metadata/metadata.js';
+import type { BufferPool } from '../wire/buffer-pool.js';
+import type { FrameHeader } from '../wire/frame.js';
+import { Kind } from '../wire/kind.js';
+import { PacketAssembler } from '../wire/packet-assembler.js';
+import type { Uint64 } from '../wire/varint.js';
+
+/** A stream that has begun and whose Invoke is not complete. */
+class PendingInvoke {
+  readonly assembler: PacketAssembler;
+  metadata: Metadata | undefined;
+  /** Its error was sent; what still comes of its Invoke is swallowed. */
+  isRefused = false;
+
+  constructor(pool: BufferPool) {
+    this.assembler = new PacketAssembler(pool);
+  }
+}
+
+/** What {@link PendingInvokes.handle} found. */
+export enum InvokeStep {
+  /** More frames are needed. */
+  Wait,
+  /** The Invoke is complete: {@link PendingInvokes.rpc} and {@link PendingInvokes.metadata} say of what. */
+  Complete,
+  /** The metadata is larger than allowed. */
+  MetadataTooLarge,
+  /** The name is longer than allowed. */
+  NameTooLong,
+}
+
+/**
+ * Metadata and Invokes that arrive in several frames, assembled per stream id, interleaved at will. An
+ * entry leaves when its Invoke is complete, or on Cancel or Close of its id; entries take stream slots, so
+ * the Manager bounds their number.
+ */
+export class PendingInvokes {
+  /** The name of the completed Invoke. */
+  rpc = '';
+  /** The metadata of the completed Invoke. */
+  metadata: Metadata | undefined;
+
+  readonly #pool: BufferPool;
+  readonly #maxMetadataSize: number;
+  readonly #maxNameSize: number;
+  readonly #entries = new Map<Uint64, PendingInvoke>();
+
+  constructor(pool: BufferPool, maxMetadataSize: number, maxNameSize: number) {
+    this.#pool = pool;
+    this.#maxMetadataSize = maxMetadataSize;
+    this.#maxNameSize = maxNameSize;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  has(id: Uint64): boolean {
+    return this.#entries.has(id);
+  }
+
+  /**
+   * Handles an Invoke or InvokeMetadata frame, of a new or a pending id.
+   * @throws ProtocolError for metadata that can not be decoded or ids that fall; ends the connection.
+   */
+  handle(header: FrameHeader, bytes: Buffer, start: number, end: number): InvokeStep {
+    const isInvoke = header.kind === Kind.Invoke;
+    let entry = this.#entries.get(header.streamId);
+    if (!entry) {
+      if (isInvoke && header.done && header.messageId !== 0) {
+        // The usual case: no metadata, one frame. Nothing has to be remembered.
+        if (header.length > this.#maxNameSize) return InvokeStep.NameTooLong;
+        this.rpc = bytes.toString('utf8', start, end);
+        this.metadata = undefined;
+        return InvokeStep.Complete;
+      }
+      entry = new PendingInvoke(this.#pool);
+      this.#entries.set(header.streamId, entry);
+    }
+    if (entry.isRefused) {
+      if (isInvoke && header.done) this.drop(header.streamId);
+      return InvokeStep.Wait;
+    }
+    const { assembler } = entry;
+    assembler.check(header);
+    const limit = isInvoke ? this.#maxNameSize : this.#maxMetadataSize;
+    if (assembler.length + header.length > limit) {
+      return isInvoke ? InvokeStep.NameTooLong : InvokeStep.MetadataTooLarge;
+    }
+    if (!assembler.add(header, bytes, start, end)) return InvokeStep.Wait;
+    if (isInvoke) {
+      this.rpc = assembler.bytes.toString('utf8', assembler.start, assembler.end);
+      this.metadata = entry.metadata;
+      this.drop(header.streamId);
+      return InvokeStep.Complete;
+    }
+    entry.metadata = decodeMetadata(assembler.bytes, assembler.start, assembler.end);
+    if (assembler.isPooled) assembler.release();
+    return InvokeStep.Wait;
+  }
+
+  /** Remembers that `id` was refused while more of its Invoke is still to come. */
+  refuse(header: FrameHeader): void {
+    const id = header.streamId;
+    if (header.kind === Kind.Invoke && header.done) return this.drop(id);
+    let entry = this.#entries.get(id);
+    if (!entry) this.#entries.set(id, (entry = new PendingInvoke(this.#pool)));
+    entry.assembler.release();
+    entry.metadata = undefined;
+    entry.isRefused = true;
+  }
+
+  /** Forgets `id`; harmless when it is not pending. */
+  drop(id: Uint64): void {
+    const entry = this.#entries.get(id);
+    if (!entry) return;
+    entry.assembler.release();
+    this.#entries.delete(id);
+  }
+
+  clear(): void {
+    for (const id of [...this.#entries.keys()]) this.drop(id);
+  }
+}

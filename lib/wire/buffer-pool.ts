@@ -1,0 +1,91 @@
+/** The smallest and largest buffers that are kept for reuse, in bytes; both powers of two. */
+const SMALLEST_CLASS = 6;
+const LARGEST_CLASS = 22;
+/** Buffers up to this class are cut from one block, so that small ones cost little. */
+const CARVED_CLASS = 12;
+const BLOCK_SIZE = 64 * 1024;
+
+/** What is kept for reuse by default, in bytes. */
+export const DEFAULT_POOL_SIZE = 1024 * 1024;
+
+/** Figures of a {@link BufferPool}, for tests and telemetry. */
+export interface BufferPoolUsage {
+  /** Buffers that were newly made. */
+  made: number;
+  /** Buffers that were handed out and neither returned nor given away. */
+  lent: number;
+  /** Buffers that left the pool for good: their receiver keeps them. */
+  given: number;
+  /** Bytes that lie ready for reuse. */
+  kept: number;
+}
+
+/**
+ * Buffers for messages on their way from the socket to the application; one per Manager, shared by its
+ * streams. Sizes are powers of two. What {@link get} hands out is owned by its taker until it is put
+ * back or given away; at most `maxKept` bytes wait for reuse, the rest is left to the garbage collector,
+ * so a burst leaves nothing behind.
+ */
+export class BufferPool {
+  readonly #maxKept: number;
+  readonly #free: Buffer[][] = [];
+  #block: Buffer | undefined;
+  #blockUsed = 0;
+  #kept = 0;
+  #made = 0;
+  #lent = 0;
+  #given = 0;
+
+  constructor({ maxKept = DEFAULT_POOL_SIZE }: { maxKept?: number } = {}) {
+    this.#maxKept = maxKept;
+  }
+
+  get usage(): BufferPoolUsage {
+    return { made: this.#made, lent: this.#lent, given: this.#given, kept: this.#kept };
+  }
+
+  /** Hands out a buffer of at least `size` bytes with undefined content. The taker owns it. */
+  get(size: number): Buffer {
+    this.#lent++;
+    const sizeClass = classOf(size);
+    const buffer = this.#free[sizeClass]?.pop();
+    if (buffer) {
+      this.#kept -= buffer.length;
+      return buffer;
+    }
+    this.#made++;
+    if (sizeClass > LARGEST_CLASS) return Buffer.allocUnsafeSlow(size);
+    return sizeClass <= CARVED_CLASS ? this.#carve(1 << sizeClass) : Buffer.allocUnsafeSlow(1 << sizeClass);
+  }
+
+  /** Takes back a buffer that {@link get} handed out. The caller must not touch it again. */
+  put(buffer: Buffer): void {
+    this.#lent--;
+    const size = buffer.length;
+    const sizeClass = classOf(size);
+    if (sizeClass > LARGEST_CLASS || this.#kept + size > this.#maxKept) return;
+    const free = (this.#free[sizeClass] ??= []);
+    free.push(buffer);
+    this.#kept += size;
+  }
+
+  /** Says that a buffer will not come back: its taker gave it to the user for good. */
+  give(): void {
+    this.#lent--;
+    this.#given++;
+  }
+
+  #carve(size: number): Buffer {
+    if (!this.#block || this.#blockUsed + size > BLOCK_SIZE) {
+      this.#block = Buffer.allocUnsafeSlow(BLOCK_SIZE);
+      this.#blockUsed = 0;
+    }
+    const start = this.#blockUsed;
+    this.#blockUsed += size;
+    return this.#block.subarray(start, this.#blockUsed);
+  }
+}
+
+function classOf(size: number): number {
+  return size <= 1 << SMALLEST_CLASS ? SMALLEST_CLASS : 32 - Math.clz32(size - 1);
+}

@@ -1,0 +1,414 @@
+import type { Duplex } from 'node:stream';
+import type { Clock } from '../clock/clock.js';
+import { ClosedError } from '../errors/drpc-error.js';
+import { appendHeader, MAX_HEADER_SIZE } from './frame.js';
+import { varintSize, type Uint64 } from './varint.js';
+
+/** Bytes of all streams that may wait for the socket before senders have to wait, by default: 1 MiB. */
+export const DEFAULT_WRITER_BUFFER_SIZE = 1024 * 1024;
+/** While more than this waits, streams that send much wait their turn, so that small calls stay quick. */
+export const DEFAULT_BULK_SIZE = 128 * 1024;
+/** Control frames may pass the cap by this much; a peer that leaves more unread has left. */
+export const DEFAULT_CONTROL_SIZE = 1024 * 1024;
+
+/** The most that is handed to the socket at once is one slab. */
+const LARGEST_SLAB = 128 * 1024;
+const FIRST_SLAB = 8 * 1024;
+/** A sender that appended no more than this since the last write counts as small. */
+const SMALL_SHARE = 16 * 1024;
+/** Texts up to this length are encoded without being measured first. */
+const UNMEASURED_TEXT = 1024;
+/** After so many writes that used little of the slab, it is exchanged for a small one. */
+const SHRINK_AFTER = 64;
+/** Messages of several frames that may be unfinished on the wire at once. */
+export const MAX_UNFINISHED_MESSAGES = 8;
+
+/** A stream as the writer sees it: something that wants to append when its turn comes. */
+export interface Sender {
+  /** Appends some of what waits; answers whether more could be appended if there were room. */
+  pump(): boolean;
+  /** Appends the frames that add up while they wait (window updates). */
+  appendControl(): void;
+}
+
+export interface MuxWriterOptions {
+  clock: Clock;
+  /** Told once, with Node's error, when the socket refuses a write. */
+  onError: (error: Error) => void;
+  /** Bytes that may wait, see {@link DEFAULT_WRITER_BUFFER_SIZE}. */
+  bufferSize?: number;
+  bulkSize?: number;
+  controlSize?: number;
+}
+
+/**
+ * The one writer of a connection. Frames are appended to a slab; everything that was appended in a turn
+ * goes to the socket in one bounded write, and what is appended during that write is the next one.
+ *
+ *     append -> [ slab being filled ] -> [ full slabs ] -> [ slab at the socket ]   one at a time
+ *                \________ pending: at most bufferSize ____/
+ *
+ * Senders that find no room stand in a ring and take turns. A slab is used again only after its write's
+ * callback. The drain loop's only voice is `onError`; health is judged by the reader.
+ */
+export class MuxWriter {
+  readonly #duplex: Duplex;
+  readonly #clock: Clock;
+  readonly #onError: (error: Error) => void;
+  readonly #bufferSize: number;
+  readonly #bulkSize: number;
+  readonly #controlSize: number;
+
+  /** The slab being filled, up to `#at`. */
+  #slab: Buffer = Buffer.allocUnsafeSlow(FIRST_SLAB);
+  #at = 0;
+  #full: { slab: Buffer; length: number }[] = [];
+  #fullBytes = 0;
+  #spare: Buffer | undefined;
+  #inFlight: Buffer | undefined;
+  #inFlightBytes = 0;
+  #littleUsed = 0;
+
+  #scheduled = false;
+  #stopCause: Error | undefined;
+  #failed = false;
+  /** Counts writes, so that senders know what they appended since the last one. */
+  #batch = 0;
+  #handedOver = 0;
+
+  /** Senders that wait for room, in the order of their turns. */
+  readonly #ready = new Set<Sender>();
+  readonly #controls = new Set<Sender>();
+  #unfinishedMessages = 0;
+  /** Senders that wait for a place for a message of several frames. */
+  readonly #longWaiters = new Set<Sender>();
+  #drainWaiters: (() => void)[] = [];
+
+  readonly #flush = (): void => {
+    this.#scheduled = false;
+    this.#write();
+  };
+
+  readonly #written = (error?: Error | null): void => {
+    const slab = this.#inFlight;
+    this.#inFlight = undefined;
+    this.#inFlightBytes = 0;
+    if (error) return this.#fail(error);
+    if (this.#stopCause) return;
+    if (slab) this.#reuse(slab);
+    this.#pump();
+    this.#write();
+  };
+
+  constructor(duplex: Duplex, options: MuxWriterOptions) {
+    this.#duplex = duplex;
+    this.#clock = options.clock;
+    this.#onError = options.onError;
+    this.#bufferSize = options.bufferSize ?? DEFAULT_WRITER_BUFFER_SIZE;
+    this.#bulkSize = Math.min(options.bulkSize ?? DEFAULT_BULK_SIZE, this.#bufferSize);
+    this.#controlSize = options.controlSize ?? DEFAULT_CONTROL_SIZE;
+  }
+
+  /** Bytes appended and not yet handed to the socket. */
+  get pending(): number {
+    return this.#fullBytes + this.#at;
+  }
+
+  /** Bytes at the socket whose write has not been answered. */
+  get inFlight(): number {
+    return this.#inFlightBytes;
+  }
+
+  /** Bytes appended since the beginning: where a frame stands in the order of the wire. */
+  get appended(): number {
+    return this.#handedOver + this.pending;
+  }
+
+  /** Bytes handed to the socket since the beginning. What was appended beyond was never sent. */
+  get handedOver(): number {
+    return this.#handedOver;
+  }
+
+  /** Senders that wait for room. */
+  get waiting(): number {
+    return this.#ready.size + this.#longWaiters.size;
+  }
+
+  /** Changes with every write; what a sender appended before belongs to an earlier share. */
+  get batch(): number {
+    return this.#batch;
+  }
+
+  get stopCause(): Error | undefined {
+    return this.#stopCause;
+  }
+
+  /** Whether all senders have to wait. */
+  get isFull(): boolean {
+    return this.pending >= this.#bufferSize;
+  }
+
+  /**
+   * Whether a sender that appended `share` bytes in this {@link batch} may append now: little senders as
+   * long as there is room at all, great ones only while little waits.
+   */
+  admits(share: number): boolean {
+    const pending = this.#fullBytes + this.#at;
+    return pending < this.#bulkSize || (share < SMALL_SHARE && pending < this.#bufferSize);
+  }
+
+  /** Lets `sender` append when its turn comes. */
+  enqueue(sender: Sender): void {
+    this.#ready.add(sender);
+    this.#schedule();
+  }
+
+  /** Takes a place for a message of several frames; false: the sender is called when there is one. */
+  beginMessage(sender: Sender): boolean {
+    if (this.#unfinishedMessages >= MAX_UNFINISHED_MESSAGES) {
+      this.#longWaiters.add(sender);
+      return false;
+    }
+    this.#unfinishedMessages++;
+    return true;
+  }
+
+  /** Gives the place back that {@link beginMessage} took. */
+  endMessage(): void {
+    this.#unfinishedMessages--;
+    this.#offerPlace();
+  }
+
+  /** Lets `sender` append its adding-up control frame before the next write. */
+  enqueueControl(sender: Sender): void {
+    this.#controls.add(sender);
+    this.#schedule();
+  }
+
+  /** Forgets a sender that has ended. */
+  remove(sender: Sender): void {
+    if (this.#ready.size > 0) this.#ready.delete(sender);
+    if (this.#longWaiters.size > 0) this.#longWaiters.delete(sender);
+    if (this.#controls.size > 0) this.#controls.delete(sender);
+    this.#offerPlace();
+  }
+
+  /**
+   * Appends one frame whose data is `data[start, end)`, which is copied. Never waits: senders ask
+   * {@link admits} first, control frames do not.
+   */
+  frame(
+    first: number,
+    streamId: Uint64,
+    messageId: Uint64,
+    data: Uint8Array | undefined,
+    start: number,
+    end: number,
+  ): void {
+    if (this.#stopCause) return;
+    const length = end - start;
+    this.#reserve(MAX_HEADER_SIZE + length);
+    const slab = this.#slab;
+    const at = appendHeader(slab, this.#at, first, streamId, messageId, length);
+    if (length > 0) copyInto(slab, at, data!, start, end);
+    this.#at = at + length;
+    if (!this.#scheduled) this.#schedule();
+  }
+
+  /** Appends one frame whose data is `text` in UTF-8, encoded in place. Answers the data's size in bytes. */
+  text(first: number, streamId: Uint64, messageId: Uint64, text: string): number {
+    if (this.#stopCause) return 0;
+    // One byte a character is the guess; only where it proves wrong is anything moved.
+    const measured = text.length > UNMEASURED_TEXT;
+    const guess = measured ? Buffer.byteLength(text) : text.length;
+    this.#reserve(MAX_HEADER_SIZE + (measured ? guess : guess * 3));
+    const slab = this.#slab;
+    const begin = this.#at;
+    const at = appendHeader(slab, begin, first, streamId, messageId, guess);
+    let length = guess;
+    if (guess > 0) {
+      length = slab.write(text, at);
+      if (length !== guess) {
+        const moved = varintSize(length) - varintSize(guess);
+        if (moved !== 0) slab.copyWithin(at + moved, at, at + length);
+        this.#at = appendHeader(slab, begin, first, streamId, messageId, length) + length;
+      } else this.#at = at + length;
+    } else this.#at = at;
+    if (!this.#scheduled) this.#schedule();
+    return length;
+  }
+
+  /** Puts `bytes` in front of everything: the preamble of a connection. */
+  prefix(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#slab.set(bytes, this.#at);
+    this.#at += bytes.length;
+    this.#schedule();
+  }
+
+  /** Calls `task` once everything appended so far, and all that waits, has been written (or the writer stopped). */
+  whenDrained(task: () => void): void {
+    if (this.#stopCause || this.#isDrained()) task();
+    else this.#drainWaiters.push(task);
+  }
+
+  /**
+   * Ends the writer: what is pending is discarded, appending does nothing from now on. The first cause
+   * counts. Never blocks and may be called from `onError`.
+   */
+  stop(cause: Error): void {
+    if (this.#stopCause) return;
+    this.#stopCause = cause;
+    this.#full = [];
+    this.#fullBytes = 0;
+    this.#at = 0;
+    this.#slab = EMPTY;
+    this.#spare = undefined;
+    this.#ready.clear();
+    this.#controls.clear();
+    this.#longWaiters.clear();
+    this.#tellDrained();
+  }
+
+  /** Also when a sender ended to whom a place had been offered. */
+  #offerPlace(): void {
+    if (this.#longWaiters.size === 0 || this.#unfinishedMessages >= MAX_UNFINISHED_MESSAGES) return;
+    this.enqueue(takeFirst(this.#longWaiters));
+  }
+
+  #isDrained(): boolean {
+    return this.pending === 0 && !this.#inFlight && this.waiting === 0 && this.#controls.size === 0;
+  }
+
+  #tellDrained(): void {
+    const waiters = this.#drainWaiters;
+    this.#drainWaiters = [];
+    for (const task of waiters) task();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#inFlight || this.#stopCause) return;
+    this.#scheduled = true;
+    this.#clock.soon(this.#flush);
+  }
+
+  /** Makes `size` bytes free in the slab being filled. */
+  #reserve(size: number): void {
+    if (this.#slab.length - this.#at >= size) return;
+    if (this.#at > 0) {
+      this.#full.push({ slab: this.#slab, length: this.#at });
+      this.#fullBytes += this.#at;
+      this.#at = 0;
+    } else this.#reuse(this.#slab);
+    // The slabs double from one to the next, so a connection that writes little holds little.
+    const wanted = Math.max(size, Math.min(this.#slab.length * 2, LARGEST_SLAB));
+    this.#slab = this.#takeSlab(wanted);
+  }
+
+  #takeSlab(size: number): Buffer {
+    const spare = this.#spare;
+    if (spare && spare.length >= size) {
+      this.#spare = undefined;
+      return spare;
+    }
+    return Buffer.allocUnsafeSlow(size);
+  }
+
+  #reuse(slab: Buffer): void {
+    if (slab.length > LARGEST_SLAB + MAX_HEADER_SIZE) return;
+    if (!this.#spare || this.#spare.length < slab.length) this.#spare = slab;
+  }
+
+  #write(): void {
+    if (this.#inFlight || this.#stopCause) return;
+    if (this.#controls.size > 0) this.#appendControls();
+    this.#checkControlSize();
+    if (this.#stopCause) return;
+    if (this.pending === 0) {
+      this.#pump();
+      if (this.pending === 0) {
+        if (this.#drainWaiters.length > 0 && this.#isDrained()) this.#tellDrained();
+        return;
+      }
+    }
+    const { slab, length } = this.#takeBatch();
+    this.#inFlight = slab;
+    this.#inFlightBytes = length;
+    this.#handedOver += length;
+    this.#batch++;
+    this.#duplex.write(length === slab.length ? slab : slab.subarray(0, length), this.#written);
+    if (this.#ready.size > 0) this.#pump();
+  }
+
+  #takeBatch(): { slab: Buffer; length: number } {
+    const full = this.#full.shift();
+    if (full) {
+      this.#fullBytes -= full.length;
+      return full;
+    }
+    const batch = { slab: this.#slab, length: this.#at };
+    let size = this.#slab.length;
+    if (this.#at * 4 >= size) this.#littleUsed = 0;
+    else if (size > FIRST_SLAB && ++this.#littleUsed >= SHRINK_AFTER) {
+      // A burst is long over: give its memory back.
+      this.#littleUsed = 0;
+      this.#spare = undefined;
+      size = FIRST_SLAB;
+    }
+    this.#at = 0;
+    this.#slab = this.#takeSlab(size);
+    return batch;
+  }
+
+  #appendControls(): void {
+    for (const sender of this.#controls) sender.appendControl();
+    this.#controls.clear();
+  }
+
+  /** Lets waiting senders append in turns while there is room for great ones. */
+  #pump(): void {
+    const ready = this.#ready;
+    while (ready.size > 0 && this.pending < this.#bulkSize && !this.#stopCause) {
+      const sender = takeFirst(ready);
+      if (sender.pump()) ready.add(sender);
+    }
+  }
+
+  #checkControlSize(): void {
+    const limit = this.#bufferSize + this.#controlSize;
+    if (this.pending <= limit) return;
+    this.#fail(
+      new ClosedError(
+        `${this.pending} bytes wait for a peer that does not read: at most ${limit} may, control frames included`,
+      ),
+    );
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed || this.#stopCause) return;
+    this.#failed = true;
+    this.#onError(error);
+    this.stop(error);
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** Copies a range without making a view for small ones. */
+function copyInto(target: Buffer, at: number, data: Uint8Array, start: number, end: number): void {
+  if (end - start <= 16) {
+    for (let i = start; i < end; i++) target[at++] = data[i]!;
+  } else if (start === 0 && end === data.length) {
+    target.set(data, at);
+  } else if (Buffer.isBuffer(data)) {
+    data.copy(target, at, start, end);
+  } else {
+    target.set(data.subarray(start, end), at);
+  }
+}
+
+function takeFirst(senders: Set<Sender>): Sender {
+  const [first] = senders;
+  senders.delete(first!);
+  return first!;
+}
