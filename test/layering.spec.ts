@@ -65,6 +65,29 @@ function forbiddenImports(file: string, text: string): string[] {
     .filter((specifier) => ![layer, 'node', ...allowed].includes(targetOf(file, specifier)));
 }
 
+/** Ways to time and to output that the core is given from outside, so that tests can give virtual ones. */
+const GIVEN = [
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'queueMicrotask',
+  'nextTick',
+  'performance',
+  'Date',
+  'console',
+];
+
+/** The names in a file of the core that stand for a clock or a log of its own. */
+function globalsIn(file: string, text: string): string[] {
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isIdentifier(node) && GIVEN.includes(node.text)) found.push(node.text);
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(file, text, ts.ScriptTarget.Latest));
+  return found;
+}
+
 const lib = fileURLToPath(new URL('../lib/', import.meta.url));
 const files = readdirSync(lib, { recursive: true, encoding: 'utf8' })
   .map((file) => file.split(sep).join('/'))
@@ -85,6 +108,28 @@ describe('layering', () => {
         .map((target) => `${layer} → ${target}`),
     );
     expect(wrong).toEqual([]);
+  });
+});
+
+describe('the core', () => {
+  const core = files.filter((file) => layerOf(file) in CORE && layerOf(file) !== 'clock');
+
+  it.each(core)('has no clock and no log of its own in lib/%s', (file) => {
+    expect(globalsIn(file, readFileSync(lib + file, 'utf8'))).toEqual([]);
+  });
+
+  it.each([
+    ['setTimeout(() => {}, 5);', 'setTimeout'],
+    ['process.nextTick(done);', 'nextTick'],
+    ['const now = performance.now();', 'performance'],
+    ['const now = new Date();', 'Date'],
+    ['console.log(1);', 'console'],
+  ])('is seen to have one in %s', (text, name) => {
+    expect(globalsIn('wire/x.ts', text)).toEqual([name]);
+  });
+
+  it('may speak of them', () => {
+    expect(globalsIn('wire/x.ts', "// setTimeout(…)\nconst text = 'console.log';")).toEqual([]);
   });
 });
 
