@@ -53,6 +53,8 @@ export interface PeerSettings {
   sendWindow: number;
   /** Credit for the peer's streams. */
   recvWindow: number;
+  /** The largest message the peer takes; default: as before. */
+  maxMessageSize?: number;
 }
 
 /**
@@ -71,7 +73,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
   readonly clock: Clock;
   readonly writer: MuxWriter;
   readonly pool = new BufferPool();
-  readonly limits: StreamLimits;
+  limits: StreamLimits;
   readonly isServer: boolean;
   /** Resolves with the cause when the connection has ended and its socket is closed; never rejects. */
   readonly closed: Promise<Error>;
@@ -95,6 +97,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
   readonly #undrained = new Set<Stream>();
   #lastId: Uint64 = 0;
   #slots = 0;
+  #exempt: Stream | undefined;
   #drainError: DrpcError | undefined;
   #isDrainingSilently = false;
 
@@ -208,6 +211,9 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     this.#errorForm = settings.errorForm;
     this.#sendWindow = settings.sendWindow;
     this.#recvWindow = settings.recvWindow;
+    const { maxMessageSize = Infinity } = settings;
+    if (maxMessageSize < this.limits.maxSendSize)
+      this.limits = { ...this.limits, maxSendSize: maxMessageSize };
   }
 
   /**
@@ -237,9 +243,10 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     this.#endIfRead();
   }
 
-  /** Frees the slot of a stream that must not count: the control stream. */
-  exempt(): void {
+  /** Takes a stream out of the count of slots: the control stream. */
+  exempt(stream: Stream): void {
     this.#slots--;
+    this.#exempt = stream;
   }
 
   /** Accepts no more rpcs: new ones are answered with `error`, or dropped without an answer if there is none. */
@@ -318,8 +325,8 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     if (stream.heldBytes > 0) this.#undrained.add(stream);
   }
 
-  released(): void {
-    if (this.isServer) this.#slots--;
+  released(stream: Stream): void {
+    if (this.isServer && stream !== this.#exempt) this.#slots--;
   }
 
   countReceived(stream: Stream, delta: number): void {

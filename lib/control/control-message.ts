@@ -1,0 +1,101 @@
+import { ProtocolError } from '../errors/drpc-error.js';
+import { escapeName } from '../errors/escape.js';
+import { MIN_STREAM_WINDOW } from '../stream/recv-window.js';
+import { uint64, type Uint64 } from '../wire/varint.js';
+
+/** The rpc by which two peers of this library find each other; see docs/protocol.md, control stream. */
+export const CONTROL_RPC = '/nestjs.drpc.v1.Control/Open';
+
+/** Messages of the control stream are small. */
+export const MAX_CONTROL_SIZE = 4096;
+
+/** What a peer announces when a connection begins. Sizes in bytes, times in milliseconds. */
+export interface Settings {
+  /** Credit it gives each stream that sends to it. */
+  streamWindow: number;
+  /** The largest message it takes. */
+  maxMessageSize: number;
+  /** Streams it runs at once (server). */
+  maxStreams?: number;
+  /** How often it pings an idle connection (server). */
+  pingInterval?: number;
+  library?: string;
+  version?: string;
+}
+
+/** What travels on the control stream: one JSON object a message, told apart by `type`. */
+export type ControlMessage =
+  | ({ type: 'settings' } & Settings)
+  | { type: 'ping'; id: number }
+  | { type: 'pong'; id: number }
+  | { type: 'goaway'; lastStreamId: Uint64; reason: string };
+
+/** A message as it travels; stream ids beyond 2^53 as decimal text. */
+export function marshalControl(message: ControlMessage): string {
+  return JSON.stringify(message, (_key, value: unknown) =>
+    typeof value === 'bigint' ? value.toString() : value,
+  );
+}
+
+/**
+ * Reads a message; `undefined` for a type that this version does not know, which is to be ignored.
+ * @throws ProtocolError for everything malformed; ends the connection.
+ */
+export function unmarshalControl(bytes: Buffer, start: number, end: number): ControlMessage | undefined {
+  if (end - start > MAX_CONTROL_SIZE) {
+    throw malformed(`${end - start} bytes: at most ${MAX_CONTROL_SIZE} are allowed`);
+  }
+  const text = bytes.toString('utf8', start, end);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw malformed(`not JSON: "${escapeName(text, 64)}"`, error);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw malformed('not a JSON object');
+  const fields = new Map(Object.entries(value));
+  switch (fields.get('type')) {
+    case 'settings':
+      return { type: 'settings', ...readSettings(fields) };
+    case 'ping':
+    case 'pong':
+      return { type: fields.get('type') as 'ping' | 'pong', id: readCount(fields, 'id', 0) };
+    case 'goaway':
+      return { type: 'goaway', lastStreamId: readId(fields), reason: String(fields.get('reason') ?? '') };
+    default:
+      if (typeof fields.get('type') !== 'string') throw malformed('no type: a message says what it is');
+      return undefined;
+  }
+}
+
+function readSettings(fields: ReadonlyMap<string, unknown>): Settings {
+  const optional = (name: string, least: number): number | undefined =>
+    fields.has(name) ? readCount(fields, name, least) : undefined;
+  return {
+    streamWindow: readCount(fields, 'streamWindow', MIN_STREAM_WINDOW),
+    maxMessageSize: readCount(fields, 'maxMessageSize', 1),
+    maxStreams: optional('maxStreams', 0),
+    pingInterval: optional('pingInterval', 0),
+    library: String(fields.get('library') ?? ''),
+    version: String(fields.get('version') ?? ''),
+  };
+}
+
+function readCount(fields: ReadonlyMap<string, unknown>, name: string, least: number): number {
+  const value = fields.get(name);
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least) return value;
+  throw malformed(
+    `${name} is ${escapeName(String(value), 32)}: it must be a whole number of at least ${least}`,
+  );
+}
+
+function readId(fields: ReadonlyMap<string, unknown>): Uint64 {
+  const value = fields.get('lastStreamId');
+  if (typeof value === 'string' && /^\d{1,20}$/.test(value)) return uint64(BigInt(value));
+  return readCount(fields, 'lastStreamId', 0);
+}
+
+function malformed(what: string, cause?: unknown): ProtocolError {
+  return new ProtocolError(`malformed message on the control stream: ${what}`, { cause });
+}

@@ -1,0 +1,144 @@
+import type { Duplex } from 'node:stream';
+import { DrpcCode } from '../errors/codes.js';
+import { ClosedError, DrpcError } from '../errors/drpc-error.js';
+import { streamRefused } from '../errors/error-info.js';
+import { Manager, type ManagerHooks } from '../manager/manager.js';
+import type { ManagerOptions } from '../manager/manager.options.js';
+import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.js';
+import type { Stream } from '../stream/stream.js';
+import { CONTROL_RPC, type Settings } from './control-message.js';
+import { ControlStream, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT } from './control-stream.js';
+import { LIBRARY, VERSION } from './version.js';
+
+/** How clients are treated that did not open the control stream. */
+export type PlainClients = 'storj' | 'cockroach' | 'cockroach-fc';
+
+/** Settings of one server connection. Sizes in bytes, times in milliseconds. */
+export interface PeerServerOptions extends Omit<
+  ManagerOptions,
+  'role' | 'sendWindow' | 'recvWindow' | 'errorForm'
+> {
+  /** Default: `'storj'`. */
+  plainClients?: PlainClients;
+  /** Credit that each stream of the client gets, at least 64 KiB. Default: 2 MiB. */
+  streamWindow?: number;
+  /** How often an idle connection is pinged; 0: never. Default: 30 s. */
+  pingInterval?: number;
+  /** How long a ping may stay unanswered. Default: 10 s. */
+  pingTimeout?: number;
+}
+
+/**
+ * A server's end of a connection that answers the control stream by itself: its owner only sees the rpcs of
+ * the application.
+ */
+export class PeerServer {
+  readonly manager: Manager;
+  readonly #options: PeerServerOptions;
+  #control: ControlStream | undefined;
+  #hasAccepted = false;
+  /** The client's settings arrived. */
+  #isOwnPeer = false;
+  /** Why no more rpcs are taken. */
+  #drainReason: string | undefined;
+
+  constructor(duplex: Duplex, options: PeerServerOptions, hooks: ManagerHooks) {
+    const { plainClients = 'storj', streamWindow = DEFAULT_STREAM_WINDOW } = options;
+    if (streamWindow < MIN_STREAM_WINDOW) {
+      throw new RangeError(`streamWindow is ${streamWindow}: at least ${MIN_STREAM_WINDOW} bytes are needed`);
+    }
+    this.#options = options;
+    const window = plainClients === 'cockroach-fc' ? streamWindow : 0;
+    this.manager = new Manager(
+      duplex,
+      {
+        ...options,
+        role: 'server',
+        errorForm: plainClients === 'storj' ? 'storj' : 'status',
+        sendWindow: window,
+        recvWindow: window,
+      },
+      {
+        ...hooks,
+        accept: (stream) => {
+          if (stream.rpc === CONTROL_RPC) this.#accept(stream);
+          else {
+            this.#hasAccepted = true;
+            hooks.accept?.(stream);
+          }
+        },
+      },
+    );
+  }
+
+  /** Whether the client is one of this library. */
+  get isOwnPeer(): boolean {
+    return this.#isOwnPeer;
+  }
+
+  /**
+   * Takes no more rpcs: a client of this library is told which streams will be finished and moves the
+   * others, any other gets code 14 for new ones. May be called again.
+   */
+  drain(reason: string): void {
+    if (this.#drainReason !== undefined || this.manager.isTerminated) return;
+    this.#drainReason = reason;
+    if (!this.#control) return this.manager.stopAccepting(streamRefused(reason, DrpcCode.Unavailable));
+    this.manager.stopAccepting(undefined);
+    if (this.#isOwnPeer) this.#sendGoaway(this.#control, reason);
+  }
+
+  #sendGoaway(control: ControlStream, reason: string): void {
+    control.send({ type: 'goaway', lastStreamId: this.manager.lastStreamId, reason });
+  }
+
+  #accept(stream: Stream): void {
+    this.manager.exempt(stream);
+    stream.handlerEnded();
+    if (this.#control || this.#hasAccepted) {
+      return stream.sendError(
+        new DrpcError(
+          DrpcCode.FailedPrecondition,
+          'the control stream must be the first of its connection, and there is one',
+        ),
+      );
+    }
+    const { pingInterval = DEFAULT_PING_INTERVAL, pingTimeout = DEFAULT_PING_TIMEOUT } = this.#options;
+    const control = new ControlStream(
+      this.manager,
+      {
+        settings: (settings) => this.#adopt(control, settings, pingInterval),
+        end: (cause) => {
+          this.manager.terminate(new ClosedError('the control stream ended', { cause }));
+        },
+      },
+      pingInterval,
+      pingTimeout,
+    );
+    this.#control = control;
+    control.start(stream);
+  }
+
+  #adopt(control: ControlStream, settings: Settings, pingInterval: number): void {
+    const { streamWindow = DEFAULT_STREAM_WINDOW, maxStreams = 1000 } = this.#options;
+    const { manager } = this;
+    const maxMessageSize = manager.limits.maxReceiveSize;
+    manager.adopt({
+      errorForm: 'status',
+      sendWindow: settings.streamWindow,
+      recvWindow: streamWindow,
+      maxMessageSize: settings.maxMessageSize,
+    });
+    this.#isOwnPeer = true;
+    control.send({
+      type: 'settings',
+      streamWindow,
+      maxMessageSize,
+      maxStreams,
+      pingInterval,
+      library: LIBRARY,
+      version: VERSION,
+    });
+    if (this.#drainReason !== undefined) this.#sendGoaway(control, this.#drainReason);
+  }
+}
