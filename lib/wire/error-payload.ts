@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError, type ErrorDetail } from '../errors/drpc-error.js';
 import { bytesField, optionalField, ProtobufReader, varintField } from '../errors/protobuf.js';
+import { withoutStack } from '../errors/without-stack.js';
 
 /**
  * The two layouts of an Error frame's payload; which one a peer reads is fixed by its generation.
@@ -45,6 +46,10 @@ export function marshalError(error: DrpcError, form: ErrorForm): Buffer {
  * of the Go implementations, because the stream ends with an error either way.
  */
 export function unmarshalError(bytes: Buffer, start: number, end: number): DrpcError {
+  return withoutStack(() => unmarshal(bytes, start, end));
+}
+
+function unmarshal(bytes: Buffer, start: number, end: number): DrpcError {
   const size = end - start;
   if (size === 0) return new DrpcError(DrpcCode.Unknown, 'drpcwire: empty error data');
   const first = bytes[start]!;

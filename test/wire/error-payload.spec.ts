@@ -78,6 +78,10 @@ describe('unmarshalError', () => {
     expect(unmarshalError(bytes, start, start + payload.length)).toMatchObject({ code: 5, message: 'gone' });
   });
 
+  it('has no stack trace: it would show the reader', () => {
+    expect(unmarshalHex('010805120178').stack).not.toContain('\n');
+  });
+
   it('borrows nothing', () => {
     const detail = { typeUrl: 'x/y.Z', value: Uint8Array.of(1, 2) };
     const payload = marshalError(new DrpcError(DrpcCode.NotFound, 'gone', { details: [detail] }), 'status');
