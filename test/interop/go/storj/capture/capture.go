@@ -1,0 +1,330 @@
+// Package capture records whole calls: a real client talks to a real server over an in-memory pipe, and
+// every frame of both directions is kept.
+package capture
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"storj.io/drpc"
+	"storj.io/drpc/drpcwire"
+
+	"interop.test/storj/call"
+	"interop.test/storj/event"
+	"interop.test/storj/peer"
+	"interop.test/storj/serve"
+)
+
+// Transcript is one recorded connection.
+type Transcript struct {
+	Name string `json:"name"`
+	// Note says what the bytes do not show.
+	Note string `json:"note,omitempty"`
+	// Client and Server are the frames that each side sent, in order, in hex.
+	Client []string `json:"client"`
+	Server []string `json:"server"`
+	// ClientWrites and ServerWrites say how many frames went out in each write, where that is certain.
+	ClientWrites []int `json:"clientWrites,omitempty"`
+	ServerWrites []int `json:"serverWrites,omitempty"`
+	// Received are the messages that the client program got, in hex.
+	Received []string `json:"received"`
+	// Error is what the client program got instead of an answer, or after the messages.
+	Error *Error `json:"error,omitempty"`
+}
+
+// Error is an error as the client program sees it.
+type Error struct {
+	Class   string        `json:"class"`
+	Code    uint64        `json:"code"`
+	Message string        `json:"message"`
+	Details []peer.Detail `json:"details,omitempty"`
+}
+
+// Script is what the client does on the connection.
+type Script struct {
+	Name    string
+	Note    string
+	Options peer.Options
+	// HoldCloseSend holds the server's CloseSend back until the client has written Close, which decides
+	// the race at the end of a unary call.
+	HoldCloseSend bool
+	Run           func(ctx context.Context, s *Session) error
+}
+
+// Session is a script under way.
+type Session struct {
+	Peer       *peer.Peer
+	Conn       drpc.Conn
+	transcript *Transcript
+	events     chan event.Event
+	client     *recorder
+	server     *recorder
+}
+
+// Received records messages that the client got.
+func (s *Session) Received(messages ...[]byte) {
+	for _, message := range messages {
+		s.transcript.Received = append(s.transcript.Received, hex.EncodeToString(message))
+	}
+}
+
+// Failed records the error that the client got, which must not be nil.
+func (s *Session) Failed(err error) error {
+	if err == nil {
+		return errors.New("ended well instead of failing")
+	}
+	failure := s.Peer.Read(err)
+	s.transcript.Error = &Error{
+		Class: call.Class(err), Code: failure.Code, Message: failure.Message, Details: failure.Details,
+	}
+	return nil
+}
+
+// Await waits for a server event.
+func (s *Session) Await(ctx context.Context, name string) error {
+	for {
+		select {
+		case e := <-s.events:
+			if e.Event == name {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("no event %q", name)
+		}
+	}
+}
+
+// errHardCancel: the client closed the connection instead of sending Cancel, as storj does when the
+// canceled call still holds a lock.
+var errHardCancel = errors.New("no Cancel was sent")
+
+// CancelSent waits until the client has written Cancel.
+func (s *Session) CancelSent(ctx context.Context) error {
+	select {
+	case <-s.client.seen[drpcwire.KindCancel]:
+		return nil
+	case <-s.Conn.Closed():
+		return errHardCancel
+	case <-ctx.Done():
+		return errHardCancel
+	}
+}
+
+// ServerSent waits until the server has written a frame of the kind.
+func (s *Session) ServerSent(ctx context.Context, kind drpcwire.Kind) error {
+	return s.server.wrote(ctx, kind)
+}
+
+// Record runs the script. When writes is set, the number of frames of each write is recorded too.
+func Record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
+	for tries := 1; ; tries++ {
+		transcript, err := record(p, script, writes)
+		if tries < 10 && errors.Is(err, errHardCancel) {
+			continue
+		}
+		return transcript, err
+	}
+}
+
+func record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+
+	transcript := Transcript{Name: script.Name, Note: script.Note, Received: []string{}}
+	clientEnd, serverEnd := net.Pipe()
+	client, server := newRecorder(clientEnd), newRecorder(serverEnd)
+	if script.HoldCloseSend {
+		// The server is about to write CloseSend, then Close goes out, then CloseSend.
+		about := make(chan struct{})
+		client.gate = func(kind drpcwire.Kind) {
+			if kind == drpcwire.KindClose {
+				<-about
+			}
+		}
+		var once sync.Once
+		server.gate = func(kind drpcwire.Kind) {
+			if kind == drpcwire.KindCloseSend {
+				once.Do(func() { close(about) })
+				<-client.seen[drpcwire.KindClose]
+			}
+		}
+	}
+
+	events := make(chan event.Event, 1000)
+	serveCtx, stop := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() {
+		served <- serve.Serve(serveCtx, p, newListener(server), false, script.Options, event.New(eventWriter(events)))
+	}()
+
+	session := &Session{Peer: p, Conn: p.Conn(client, script.Options), transcript: &transcript, events: events,
+		client: client, server: server}
+	err := script.Run(ctx, session)
+	if err == nil && script.HoldCloseSend {
+		err = session.ServerSent(ctx, drpcwire.KindCloseSend)
+	}
+	_ = session.Conn.Close()
+	stop()
+	<-served
+	if err != nil {
+		return transcript, fmt.Errorf("%s: %w", script.Name, err)
+	}
+
+	if transcript.Client, transcript.ClientWrites, err = client.frames(); err != nil {
+		return transcript, err
+	}
+	if transcript.Server, transcript.ServerWrites, err = server.frames(); err != nil {
+		return transcript, err
+	}
+	if !writes {
+		transcript.ClientWrites, transcript.ServerWrites = nil, nil
+	}
+	return transcript, nil
+}
+
+// recorder keeps what is written.
+type recorder struct {
+	net.Conn
+	gate   func(kind drpcwire.Kind)        // called before a frame that ends something is written
+	seen   map[drpcwire.Kind]chan struct{} // closed when a frame of the kind has been written
+	mu     sync.Mutex
+	writes [][]byte
+}
+
+func newRecorder(conn net.Conn) *recorder {
+	r := &recorder{Conn: conn, seen: map[drpcwire.Kind]chan struct{}{}}
+	for _, kind := range []drpcwire.Kind{drpcwire.KindCancel, drpcwire.KindClose, drpcwire.KindCloseSend} {
+		r.seen[kind] = make(chan struct{})
+	}
+	return r
+}
+
+// wrote waits until a frame of the kind has been written.
+func (r *recorder) wrote(ctx context.Context, kind drpcwire.Kind) error {
+	select {
+	case <-r.seen[kind]:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("no frame of kind %v", kind)
+	}
+}
+
+func (r *recorder) Write(data []byte) (int, error) {
+	if r.gate != nil {
+		for kind := range r.seen {
+			if hasKind(data, kind) {
+				r.gate(kind)
+			}
+		}
+	}
+	n, err := r.Conn.Write(data)
+	if err != nil {
+		return n, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writes = append(r.writes, bytes.Clone(data))
+	for kind, seen := range r.seen {
+		if !hasKind(data, kind) {
+			continue
+		}
+		select {
+		case <-seen:
+		default:
+			close(seen)
+		}
+	}
+	return n, nil
+}
+
+func hasKind(data []byte, kind drpcwire.Kind) bool {
+	for {
+		rest, frame, ok, err := drpcwire.ParseFrame(data)
+		if !ok || err != nil {
+			return false
+		}
+		if frame.Kind == kind {
+			return true
+		}
+		data = rest
+	}
+}
+
+// frames returns the frames in hex and how many began in each write.
+func (r *recorder) frames() (frames []string, writes []int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	frames = []string{}
+	var pending []byte
+	for _, data := range r.writes {
+		pending = append(pending, data...)
+		count := 0
+		for {
+			rest, _, ok, err := drpcwire.ParseFrame(pending)
+			if err != nil {
+				return nil, nil, err
+			}
+			if !ok {
+				break
+			}
+			frames = append(frames, hex.EncodeToString(pending[:len(pending)-len(rest)]))
+			pending = rest
+			count++
+		}
+		writes = append(writes, count)
+	}
+	if len(pending) > 0 {
+		return nil, nil, fmt.Errorf("half a frame: %x", pending)
+	}
+	return frames, writes, nil
+}
+
+// listener accepts one connection.
+type listener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newListener(conn net.Conn) *listener {
+	l := &listener{conns: make(chan net.Conn, 1), done: make(chan struct{})}
+	l.conns <- conn
+	return l
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
+
+type eventWriter chan<- event.Event
+
+func (w eventWriter) Write(line []byte) (int, error) {
+	var e event.Event
+	if err := json.Unmarshal(line, &e); err != nil {
+		return 0, err
+	}
+	w <- e
+	return len(line), nil
+}
+
+var _ io.Writer = eventWriter(nil)
