@@ -1,0 +1,108 @@
+import { createRequire } from 'node:module';
+import type { Contestant } from './contestant.js';
+
+/** A kind of call a workload is made of. */
+export type Shape = 'unary' | 'download' | 'pingPong' | 'hold';
+
+export interface Entry {
+  name: string;
+  title: string;
+  shapes: readonly Shape[];
+  /** Which column of targets it is held to. */
+  goal?: 'core' | 'nest';
+  /** Takes part in `--quick`. */
+  quick?: boolean;
+  load(): Promise<Contestant>;
+  /** Why it can not take part just now. */
+  missing?(): Promise<string | undefined>;
+}
+
+const ALL: readonly Shape[] = ['unary', 'download', 'pingPong', 'hold'];
+
+/** The first is what all others are compared with. */
+export const CONTESTANTS: readonly Entry[] = [
+  {
+    name: 'raw-batched',
+    title: 'raw sockets, one write per turn',
+    shapes: ALL,
+    quick: true,
+    load: async () => (await import('./contestants/raw.js')).rawBatched,
+  },
+  {
+    name: 'raw-1write',
+    title: 'raw sockets, one write per message',
+    shapes: ALL,
+    load: async () => (await import('./contestants/raw.js')).rawOneWrite,
+  },
+  {
+    name: 'raw-again',
+    title: 'raw-batched once more: the noise',
+    shapes: ALL,
+    quick: true,
+    load: async () => (await import('./contestants/raw.js')).rawBatched,
+  },
+  {
+    name: 'core',
+    title: 'our core without Nest',
+    shapes: ALL,
+    goal: 'core',
+    quick: true,
+    load: async () => (await import('./contestants/core.js')).core,
+  },
+  {
+    name: 'nest-tcp',
+    title: 'Nest TCP',
+    shapes: ['unary', 'download', 'hold'],
+    quick: true,
+    load: async () => (await import('./contestants/nest-tcp.js')).nestTcp,
+  },
+  {
+    name: 'nest-grpc',
+    title: 'Nest gRPC',
+    shapes: ALL,
+    load: async () => (await import('./contestants/nest-grpc.js')).nestGrpc,
+  },
+  {
+    name: 'grpc-js',
+    title: '@grpc/grpc-js',
+    shapes: ALL,
+    load: async () => (await import('./contestants/grpc-js.js')).grpcJs,
+  },
+  {
+    name: 'nats',
+    title: 'NATS',
+    shapes: ['unary'],
+    load: async () => (await import('./contestants/nats.js')).nats,
+    missing: noNatsServer,
+  },
+  {
+    name: 'nest-nats',
+    title: 'Nest NATS',
+    shapes: ['unary', 'download', 'hold'],
+    load: async () => (await import('./contestants/nest-nats.js')).nestNats,
+    missing: async () => noPackage('@nats-io/transport-node') ?? (await noNatsServer()),
+  },
+];
+
+export const REFERENCE = CONTESTANTS[0]!;
+
+export async function loadContestant(name: string): Promise<Contestant> {
+  const entry = CONTESTANTS.find((candidate) => candidate.name === name);
+  if (!entry) throw new Error(`no contestant is called ${name}`);
+  return entry.load();
+}
+
+async function noNatsServer(): Promise<string | undefined> {
+  const { NATS_PORT, natsAnswers } = await import('./contestants/nats-server.js');
+  return (await natsAnswers()) ? undefined : `no NATS server answers on 127.0.0.1:${NATS_PORT}`;
+}
+
+/** Nest loads the drivers of its transports only when they are used. */
+function noPackage(name: string): string | undefined {
+  try {
+    createRequire(createRequire(import.meta.url).resolve('@nestjs/microservices')).resolve(name);
+    return undefined;
+  } catch {
+    return `the package ${name} is not installed`;
+  }
+}
