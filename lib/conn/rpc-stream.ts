@@ -121,10 +121,10 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
     const waiter = this.#waiters.shift();
     if (!waiter) return;
     try {
-      const { unmarshalRange } = this.#encoding;
-      const value = unmarshalRange
-        ? unmarshalRange.call(this.#encoding, bytes, start, end)
-        : this.#encoding.unmarshal(bytes.subarray(start, end));
+      const encoding = this.#encoding;
+      const value = encoding.unmarshalRange
+        ? encoding.unmarshalRange(bytes, start, end)
+        : encoding.unmarshal(bytes.subarray(start, end));
       waiter.resolve(value as TReceive);
     } catch (error) {
       waiter.reject(DrpcError.from(error));

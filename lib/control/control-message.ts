@@ -1,5 +1,6 @@
 import { ProtocolError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
+import { typeName } from '../errors/type-name.js';
 import { MIN_STREAM_WINDOW } from '../stream/recv-window.js';
 import { uint64, type Uint64 } from '../wire/varint.js';
 
@@ -62,7 +63,7 @@ export function unmarshalControl(bytes: Buffer, start: number, end: number): Con
     case 'pong':
       return { type: fields.get('type') as 'ping' | 'pong', id: readCount(fields, 'id', 0) };
     case 'goaway':
-      return { type: 'goaway', lastStreamId: readId(fields), reason: String(fields.get('reason') ?? '') };
+      return { type: 'goaway', lastStreamId: readId(fields), reason: readText(fields, 'reason') };
     default:
       if (typeof fields.get('type') !== 'string') throw malformed('no type: a message says what it is');
       return undefined;
@@ -77,17 +78,22 @@ function readSettings(fields: ReadonlyMap<string, unknown>): Settings {
     maxMessageSize: readCount(fields, 'maxMessageSize', 1),
     maxStreams: optional('maxStreams', 0),
     pingInterval: optional('pingInterval', 0),
-    library: String(fields.get('library') ?? ''),
-    version: String(fields.get('version') ?? ''),
+    library: readText(fields, 'library'),
+    version: readText(fields, 'version'),
   };
 }
 
 function readCount(fields: ReadonlyMap<string, unknown>, name: string, least: number): number {
   const value = fields.get(name);
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= least) return value;
-  throw malformed(
-    `${name} is ${escapeName(String(value), 32)}: it must be a whole number of at least ${least}`,
-  );
+  const shown = typeof value === 'number' ? String(value) : typeName(value);
+  throw malformed(`${name} is ${shown}: it must be a whole number of at least ${least}`);
+}
+
+/** What is only shown to people; anything but text is as good as nothing. */
+function readText(fields: ReadonlyMap<string, unknown>, name: string): string {
+  const value = fields.get(name);
+  return typeof value === 'string' ? value : '';
 }
 
 function readId(fields: ReadonlyMap<string, unknown>): Uint64 {
