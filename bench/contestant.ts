@@ -65,8 +65,8 @@ export interface Contestant<P = unknown> {
   connect(port: number, settings: EndSettings): Promise<ClientEnd<P>>;
 }
 
-export const FIRST_BYTE = 0x61;
-export const LAST_BYTE = 0x7a;
+const FIRST_BYTE = 0x61;
+const LAST_BYTE = 0x7a;
 
 export function bytesPayload(size: number): Buffer {
   const bytes = Buffer.alloc(size, 0x6d);
@@ -77,7 +77,11 @@ export function bytesPayload(size: number): Buffer {
 
 /** Size of `bytes`, or -1 when they can not have come from `bytesPayload`. */
 export function checkedBytes(bytes: Uint8Array): number {
-  return bytes[0] === FIRST_BYTE && bytes[bytes.length - 1] === LAST_BYTE ? bytes.length : -1;
+  return checkedRange(bytes, 0, bytes.length);
+}
+
+export function checkedRange(bytes: Uint8Array, start: number, end: number): number {
+  return bytes[start] === FIRST_BYTE && bytes[end - 1] === LAST_BYTE ? end - start : -1;
 }
 
 /** A flat string of its own, as a parser would give it, not a rope. */

@@ -42,6 +42,12 @@ export const CONTESTANTS: readonly Entry[] = [
     load: async () => (await import('./contestants/raw.js')).rawBatched,
   },
   {
+    name: 'raw-lent',
+    title: 'raw-batched, payloads only lent to their receiver',
+    shapes: ALL,
+    load: async () => (await import('./contestants/raw.js')).rawLent,
+  },
+  {
     name: 'core',
     title: 'our core without Nest',
     shapes: ALL,

@@ -7,8 +7,7 @@ import { DEFAULT_STREAM_WINDOW } from '../../lib/stream/recv-window.js';
 import type { Stream, StreamSink } from '../../lib/stream/stream.js';
 import {
   bytesPayload,
-  FIRST_BYTE,
-  LAST_BYTE,
+  checkedRange,
   type ClientEnd,
   type Contestant,
   type Counters,
@@ -163,7 +162,11 @@ export class CoreEnd implements ClientEnd<Buffer> {
   }
 
   unary(payload: Buffer, done: Done): void {
-    this.#conn.openUnary(ECHO, payload, new UnarySink(done)).request(Infinity);
+    try {
+      this.#conn.openUnary(ECHO, payload, new UnarySink(done)).request(Infinity);
+    } catch (error) {
+      process.nextTick(done, error as Error, -1);
+    }
   }
 
   download(request: DownloadRequest, observer: StreamObserver): StreamCall {
@@ -239,8 +242,4 @@ class ObserverSink implements StreamSink {
   }
 
   terminated(): void {}
-}
-
-function checkedRange(bytes: Buffer, start: number, end: number): number {
-  return bytes[start] === FIRST_BYTE && bytes[end - 1] === LAST_BYTE ? end - start : -1;
 }

@@ -18,8 +18,15 @@ export enum RawKind {
   Cancel,
 }
 
-/** `payload` is the receiver's to keep. */
-export type FrameHandler = (kind: RawKind, id: number, payload: Buffer) => void;
+export interface RawStyle {
+  /** All frames of a turn leave in one write; otherwise each has its own. */
+  batched: boolean;
+  /** Payloads are good only until the handler returns; otherwise each is a Buffer of the receiver's own. */
+  lent: boolean;
+}
+
+/** The payload is `bytes[start, end)`. */
+export type FrameHandler = (kind: RawKind, id: number, bytes: Buffer, start: number, end: number) => void;
 
 const SLAB_SIZE = 256 * 1024;
 const NO_BYTES = Buffer.alloc(0);
@@ -45,12 +52,12 @@ export class RawLink {
     this.#flush();
   };
 
-  constructor(socket: Socket, batched: boolean, handler: FrameHandler) {
+  constructor(socket: Socket, { batched, lent }: RawStyle, handler: FrameHandler) {
     this.#socket = socket;
     this.#batched = batched;
     this.#slab = Buffer.allocUnsafeSlow(SLAB_SIZE);
     socket.setNoDelay(true);
-    readFrames(socket, handler);
+    readFrames(socket, lent, handler);
   }
 
   get blocked(): boolean {
@@ -59,16 +66,16 @@ export class RawLink {
     return true;
   }
 
-  send(kind: RawKind, id: number, payload: Buffer = NO_BYTES): void {
-    const size = HEADER_SIZE + payload.length;
+  send(kind: RawKind, id: number, bytes: Buffer = NO_BYTES, start = 0, end = bytes.length): void {
+    const size = HEADER_SIZE + end - start;
     if (!this.#batched) {
       const frame = Buffer.allocUnsafe(size);
-      putFrame(frame, 0, kind, id, payload);
+      putFrame(frame, 0, kind, id, bytes, start, end);
       this.#write(frame, undefined);
       return;
     }
     if (this.#used + size > this.#slab.length) this.#nextSlab(size);
-    putFrame(this.#slab, this.#used, kind, id, payload);
+    putFrame(this.#slab, this.#used, kind, id, bytes, start, end);
     this.#used += size;
     if (this.#flushing) return;
     this.#flushing = true;
@@ -102,48 +109,71 @@ export class RawLink {
   }
 }
 
-function putFrame(to: Buffer, at: number, kind: RawKind, id: number, payload: Buffer): void {
-  to.writeUInt32LE(payload.length, at);
+function putFrame(
+  to: Buffer,
+  at: number,
+  kind: RawKind,
+  id: number,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): void {
+  to.writeUInt32LE(end - start, at);
   to.writeUInt32LE((id << 3) | kind, at + 4);
-  payload.copy(to, at + HEADER_SIZE);
+  if (end > start) bytes.copy(to, at + HEADER_SIZE, start, end);
 }
 
-function readFrames(socket: Socket, handler: FrameHandler): void {
+function readFrames(socket: Socket, lent: boolean, handler: FrameHandler): void {
   const header = Buffer.alloc(HEADER_SIZE);
+  let spare = NO_BYTES;
   let frame: Buffer = header;
+  let size = HEADER_SIZE;
   let held = 0;
+
+  const tell = (bytes: Buffer, at: number, end: number): void => {
+    const tag = bytes.readUInt32LE(at + 4);
+    const start = at + HEADER_SIZE;
+    if (lent) handler(tag & 7, tag >>> 3, bytes, start, end);
+    else handler(tag & 7, tag >>> 3, bytes.subarray(start, end), 0, end - start);
+  };
+
+  /** A place for a frame that came in pieces; one is enough where payloads are only lent. */
+  const place = (): Buffer => {
+    if (!lent) return Buffer.allocUnsafe(size);
+    if (spare.length < size) spare = Buffer.allocUnsafeSlow(size);
+    return spare;
+  };
 
   /** Completes the frame that the last chunk has begun; answers where the next one starts. */
   const resume = (chunk: Buffer): number => {
     let offset = 0;
     for (;;) {
-      const taken = Math.min(frame.length - held, chunk.length - offset);
+      const taken = Math.min(size - held, chunk.length - offset);
       chunk.copy(frame, held, offset, offset + taken);
       held += taken;
       offset += taken;
-      if (held < frame.length) return offset;
-      const size = HEADER_SIZE + frame.readUInt32LE(0);
+      if (held < size) return offset;
+      size = HEADER_SIZE + frame.readUInt32LE(0);
       if (held === size) break;
-      frame = Buffer.allocUnsafe(size);
+      frame = place();
       header.copy(frame);
     }
     const done = frame;
+    const end = size;
     frame = header;
+    size = HEADER_SIZE;
     held = 0;
-    const tag = done.readUInt32LE(4);
-    handler(tag & 7, tag >>> 3, done.subarray(HEADER_SIZE));
+    tell(done, 0, end);
     return offset;
   };
 
   socket.on('data', (chunk: Buffer) => {
     let offset = held > 0 ? resume(chunk) : 0;
     while (chunk.length - offset >= HEADER_SIZE) {
-      const start = offset + HEADER_SIZE;
-      const end = start + chunk.readUInt32LE(offset);
+      const end = offset + HEADER_SIZE + chunk.readUInt32LE(offset);
       if (end > chunk.length) break;
-      const tag = chunk.readUInt32LE(offset + 4);
+      tell(chunk, offset, end);
       offset = end;
-      handler(tag & 7, tag >>> 3, chunk.subarray(start, end));
     }
     if (offset < chunk.length) resume(chunk.subarray(offset));
   });

@@ -2,26 +2,29 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import {
   bytesPayload,
-  checkedBytes,
+  checkedRange,
   type ClientEnd,
   type Contestant,
   type Counters,
   type DownloadRequest,
   type StreamObserver,
 } from '../contestant.js';
-import { RawKind, RawLink } from './raw-link.js';
+import { RawKind, RawLink, type RawStyle } from './raw-link.js';
 
-/** The limit of this machine: plain sockets, all frames of a turn in one write. */
-export const rawBatched: Contestant<Buffer> = rawContestant(true);
+/** The limit: plain sockets, all frames of a turn in one write, each message a Buffer for its receiver. */
+export const rawBatched: Contestant<Buffer> = rawContestant({ batched: true, lent: false });
 
 /** The same with one write for each frame. */
-export const rawOneWrite: Contestant<Buffer> = rawContestant(false);
+export const rawOneWrite: Contestant<Buffer> = rawContestant({ batched: false, lent: false });
 
-function rawContestant(batched: boolean): Contestant<Buffer> {
+/** As `rawBatched`, but payloads are read where they lie and nobody may keep them. */
+export const rawLent: Contestant<Buffer> = rawContestant({ batched: true, lent: true });
+
+function rawContestant(style: RawStyle): Contestant<Buffer> {
   return {
     listen: async () => {
       const counters: Counters = { held: 0, canceled: 0 };
-      const server = createServer((socket) => serve(socket, batched, counters));
+      const server = createServer((socket) => serve(socket, style, counters));
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
       return {
@@ -33,7 +36,7 @@ function rawContestant(batched: boolean): Contestant<Buffer> {
     connect: async (port) => {
       const socket = connect(port, '127.0.0.1');
       await once(socket, 'connect');
-      return new RawClient(socket, batched);
+      return new RawClient(socket, style);
     },
   };
 }
@@ -48,23 +51,23 @@ interface Producer {
   deadline: number;
 }
 
-function serve(socket: Socket, batched: boolean, counters: Counters): void {
+function serve(socket: Socket, style: RawStyle, counters: Counters): void {
   const held = new Set<number>();
   const producers = new Map<number, Producer>();
   const hello = bytesPayload(32);
 
-  const link = new RawLink(socket, batched, (kind, id, payload) => {
+  const link = new RawLink(socket, style, (kind, id, bytes, start, end) => {
     switch (kind) {
       case RawKind.Call:
-        return link.send(RawKind.Answer, id, payload);
+        return link.send(RawKind.Answer, id, bytes, start, end);
       case RawKind.PingPong:
-        return link.send(RawKind.Message, id, payload);
+        return link.send(RawKind.Message, id, bytes, start, end);
       case RawKind.Hold:
         held.add(id);
         counters.held++;
         return link.send(RawKind.Message, id, hello);
       case RawKind.Download:
-        producers.set(id, readDownload(id, payload));
+        producers.set(id, readDownload(id, bytes.subarray(start, end)));
         return produce();
       case RawKind.Cancel:
         producers.delete(id);
@@ -115,15 +118,15 @@ class RawClient implements ClientEnd<Buffer> {
   #lastId = 0;
   #closing = false;
 
-  constructor(socket: Socket, batched: boolean) {
+  constructor(socket: Socket, style: RawStyle) {
     this.#socket = socket;
-    this.#link = new RawLink(socket, batched, (kind, id, payload) => {
+    this.#link = new RawLink(socket, style, (kind, id, bytes, start, end) => {
       if (kind === RawKind.Answer) {
         const done = this.#calls.get(id)!;
         this.#calls.delete(id);
-        done(undefined, checkedBytes(payload));
+        done(undefined, checkedRange(bytes, start, end));
       } else if (kind === RawKind.Message) {
-        this.#streams.get(id)?.message(checkedBytes(payload));
+        this.#streams.get(id)?.message(checkedRange(bytes, start, end));
       } else {
         const observer = this.#streams.get(id);
         this.#streams.delete(id);
