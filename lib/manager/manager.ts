@@ -474,7 +474,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
   /** Half a frame may take so long, counted from its first byte. */
   #watchFrame(): void {
     if (!this.#reader.isUnfinished || this.#pauses > 0) return;
-    const number = this.#reader.framesBegun;
+    const number = this.#reader.framesEnded;
     const { frameTimeout } = this.#options;
     const clock = this.clock;
     if (number !== this.#frameNumber) {

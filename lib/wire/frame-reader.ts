@@ -1,5 +1,5 @@
 import { ProtocolError } from '../errors/drpc-error.js';
-import { FrameHeader, MAX_HEADER_SIZE } from './frame.js';
+import { FrameHeader, MAX_HEADER_SIZE, MIN_FRAME_SIZE } from './frame.js';
 import type { Uint64 } from './varint.js';
 
 /** The largest frame that is accepted by default, in bytes of data: 4 MiB, as in the reference. */
@@ -44,7 +44,7 @@ export class FrameReader {
   #next = 0;
   #limit = 0;
   readonly #nextHeader = new FrameHeader();
-  #framesBegun = 0;
+  #framesEnded = 0;
 
   constructor(sink: FrameSink, { maximumBufferSize = DEFAULT_MAXIMUM_BUFFER_SIZE } = {}) {
     this.#sink = sink;
@@ -56,9 +56,9 @@ export class FrameReader {
     return this.#heldLength > 0 || this.#missing > 0;
   }
 
-  /** Changes with every frame: whether the unfinished one is still the same. */
-  get framesBegun(): number {
-    return this.#framesBegun;
+  /** Changes with every whole frame: whether the unfinished one is still the same. */
+  get framesEnded(): number {
+    return this.#framesEnded;
   }
 
   /**
@@ -66,9 +66,17 @@ export class FrameReader {
    * for the sink, while it handles one.
    */
   isNext(kind: number, streamId: Uint64): boolean {
+    const bytes = this.#bytes;
+    if (!bytes || this.#limit - this.#next < MIN_FRAME_SIZE) return false;
+    if (((bytes[this.#next]! >> 1) & 0x3f) !== kind) return false;
     const header = this.#nextHeader;
-    if (!this.#bytes || header.parse(this.#bytes, this.#next, this.#limit) < 0) return false;
-    return header.kind === kind && header.streamId === streamId && header.length === 0 && header.done;
+    try {
+      if (header.parse(bytes, this.#next, this.#limit) < 0) return false;
+    } catch {
+      // What is wrong there counts once the frames before it were handled.
+      return false;
+    }
+    return header.streamId === streamId && header.length === 0 && header.done;
   }
 
   /** Bytes that wait for {@link resume}. */
@@ -92,13 +100,19 @@ export class FrameReader {
     }
     let at = 0;
     if (this.#heldLength > 0) at = this.#continueHeld(chunk);
-    else if (this.#missing > 0) at = this.#continuePieces(chunk, 0);
+    // Also when the held bytes turned out to be the header of a large frame.
+    if (this.#missing > 0 && !this.#stopped) at = this.#continuePieces(chunk, at);
     while (at < chunk.length && !this.#stopped) {
       const next = this.#readFrame(chunk, at, chunk.length);
-      if (next < 0) return this.#hold(chunk, at);
+      if (next < 0) {
+        this.#hold(chunk, at);
+        break;
+      }
       at = next;
     }
-    if (at < chunk.length && !this.#closed) this.#backlog = Buffer.from(chunk.subarray(at));
+    // An idle connection keeps no chunk alive.
+    this.#bytes = undefined;
+    if (this.#stopped && at < chunk.length && !this.#closed) this.#backlog = Buffer.from(chunk.subarray(at));
   }
 
   /** Lets no further frame out until {@link resume}; may be called by the sink while it handles one. */
@@ -138,8 +152,8 @@ export class FrameReader {
       );
     }
     const stop = start + length;
-    this.#framesBegun++;
     if (stop <= end) {
+      this.#framesEnded++;
       this.#bytes = bytes;
       this.#next = stop;
       this.#limit = end;
@@ -159,6 +173,7 @@ export class FrameReader {
     if (stop === at) return at;
     header.length = this.#missing;
     this.#missing -= stop - at;
+    if (this.#missing === 0) this.#framesEnded++;
     this.#bytes = bytes;
     this.#next = stop;
     this.#limit = end;
