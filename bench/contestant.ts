@@ -1,3 +1,6 @@
+import type { DownloadParams, DownloadResult } from './drive/download.js';
+import type { UnaryParams, UnaryResult } from './drive/unary.js';
+
 /** What a server has seen of the streams that were opened to stay silent. */
 export interface Counters {
   held: number;
@@ -60,10 +63,17 @@ export interface ClientEnd<P = unknown> {
   close(): Promise<void>;
 }
 
-export interface Contestant<P = unknown> {
-  listen(settings: EndSettings): Promise<ServerEnd>;
-  connect(port: number, settings: EndSettings): Promise<ClientEnd<P>>;
+/** A client that is a program of its own and measures itself. */
+export interface Program {
+  unary(params: UnaryParams): Promise<UnaryResult>;
+  download(params: DownloadParams): Promise<DownloadResult>;
 }
+
+export type Contestant<P = unknown> = {
+  listen(settings: EndSettings): Promise<ServerEnd>;
+} & (
+  { connect(port: number, settings: EndSettings): Promise<ClientEnd<P>> } | { program(port: number): Program }
+);
 
 const FIRST_BYTE = 0x61;
 const LAST_BYTE = 0x7a;

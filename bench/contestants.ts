@@ -8,6 +8,8 @@ export interface Entry {
   name: string;
   title: string;
   shapes: readonly Shape[];
+  /** Only these, where the shape alone does not say what it can be asked for. */
+  workloads?: readonly string[];
   /** Which column of targets it is held to. */
   goal?: 'core' | 'nest';
   /** Takes part in `--quick`. */
@@ -87,6 +89,23 @@ export const CONTESTANTS: readonly Entry[] = [
     shapes: ['unary', 'download', 'hold'],
     load: async () => (await import('./contestants/nest-nats.js')).nestNats,
     missing: async () => noPackage('@nats-io/transport-node') ?? (await noNatsServer()),
+  },
+  {
+    name: 'go-drpc',
+    title: 'storj/drpc, Go at both ends, a connection for each call at once',
+    // Its server makes each message of a stream anew, byte by byte, so large ones would measure that.
+    workloads: [
+      'unary-32-1',
+      'unary-32-64',
+      'unary-32-512',
+      'unary-1k-64',
+      'unary-64k-64',
+      'stream-32',
+      'streams-64',
+    ],
+    shapes: ['unary', 'download'],
+    load: async () => (await import('./contestants/go-program.js')).goDrpc,
+    missing: async () => (await import('./contestants/go-program.js')).noGoPrograms(),
   },
 ];
 

@@ -1,5 +1,5 @@
 /** The process that holds one end of one contestant. It does as it is told and ends when its parent is gone. */
-import type { ClientEnd, Contestant, ServerEnd } from './contestant.js';
+import type { ClientEnd, Contestant, Program, ServerEnd } from './contestant.js';
 import { loadContestant } from './contestants.js';
 import { driveBesideBulk } from './drive/beside-bulk.js';
 import { driveDownloads } from './drive/download.js';
@@ -64,15 +64,20 @@ function serverHandlers(contestant: Contestant): Handlers<ServerTasks> {
 
 function clientHandlers(contestant: Contestant): Handlers<ClientTasks> {
   let end!: ClientEnd;
+  let program: Program | undefined;
   let held: Held | undefined;
   let flow: Flow | undefined;
   return {
     connect: async ({ port, settings }) => {
+      if ('program' in contestant) {
+        program = contestant.program(port);
+        return;
+      }
       await (end as ClientEnd | undefined)?.close();
       end = await contestant.connect(port, settings);
     },
-    unary: (params) => driveUnary(end, params),
-    download: (params) => driveDownloads(end, params),
+    unary: (params) => program?.unary(params) ?? driveUnary(end, params),
+    download: (params) => program?.download(params) ?? driveDownloads(end, params),
     pingPong: (params) => drivePingPong(end, params),
     cancelCycles: (params) => driveCancel(end, params),
     besideBulk: (params) => driveBesideBulk(end, params),

@@ -41,7 +41,10 @@ class Track {
 
 /** Runs one workload over all contestants in turns: A B C, A B C, ... */
 export async function runWorkload(workload: Workload, entries: readonly Entry[], plan: Plan): Promise<Row[]> {
-  const able = entries.filter((entry) => workload.shapes.every((shape) => entry.shapes.includes(shape)));
+  const able = entries.filter(
+    ({ shapes, workloads = [workload.name] }) =>
+      workload.shapes.every((shape) => shapes.includes(shape)) && workloads.includes(workload.name),
+  );
   const tracks = able.map((entry) => new Track(entry));
   try {
     if (workload.fresh) await runFresh(workload, tracks, plan);

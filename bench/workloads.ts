@@ -93,14 +93,15 @@ function unary(
   core: Target,
   nest: Target,
 ): Workload {
-  const run = (pair: Pair, ms: number) =>
-    pair.client.ask('unary', { size, atOnce, ms, maxCalls: 5_000_000 }, TASK_LIMIT_MS);
+  const run = (pair: Pair, ms: number, calls = atOnce) =>
+    pair.client.ask('unary', { size, atOnce: calls, ms, maxCalls: 5_000_000 }, TASK_LIMIT_MS);
   return {
     name,
     title,
     shapes: ['unary'],
     metrics: [{ name: 'rate', title, unit: 'per s', better: 'higher', targets: { core, nest } }],
-    warmUp: (pair, { warmMs }) => run(pair, warmMs),
+    // One at a time, it would take too long until all the code is compiled.
+    warmUp: (pair, { warmMs }) => run(pair, warmMs, Math.max(atOnce, 64)),
     measure: async (pair, { ms }) => {
       const { calls, failed, perSecond } = await run(pair, ms);
       if (failed > 0) throw new Error(`${failed} of ${calls + failed} calls failed`);
