@@ -1,9 +1,8 @@
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { Conn } from '../../lib/conn/conn.js';
-import { Manager } from '../../lib/manager/manager.js';
-import type { ManagerOptions } from '../../lib/manager/manager.options.js';
-import { DEFAULT_STREAM_WINDOW } from '../../lib/stream/recv-window.js';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import type { Conn } from '../../lib/conn/conn.js';
+import { PeerConn } from '../../lib/control/peer-conn.js';
+import { PeerServer } from '../../lib/control/peer-server.js';
 import type { Stream, StreamSink } from '../../lib/stream/stream.js';
 import {
   bytesPayload,
@@ -12,7 +11,6 @@ import {
   type Contestant,
   type Counters,
   type DownloadRequest,
-  type EndSettings,
   type PingPongCall,
   type StreamCall,
   type StreamObserver,
@@ -23,18 +21,12 @@ const DOWNLOAD = '/bench.Bench/Download';
 const PING_PONG = '/bench.Bench/PingPong';
 const HOLD = '/bench.Bench/Hold';
 
-/** As two peers of this library agree on them: windows in both directions. */
-function optionsOf({ maxStreams }: EndSettings): Omit<ManagerOptions, 'role'> {
-  return { sendWindow: DEFAULT_STREAM_WINDOW, recvWindow: DEFAULT_STREAM_WINDOW, maxStreams };
-}
-
-/** The core without Nest, by its push path: callbacks and bytes. */
+/** The core without Nest, by its push path: callbacks and bytes; windows, limits and pings as by default. */
 export const core: Contestant<Buffer> = {
-  listen: async (settings) => {
+  listen: async ({ maxStreams }) => {
     const counters: Counters = { held: 0, canceled: 0 };
     const server = createServer({ noDelay: true }, (socket) => {
-      const options: ManagerOptions = { ...optionsOf(settings), role: 'server' };
-      new Manager(socket, options, { accept: (stream) => accept(stream, counters) });
+      new PeerServer(socket, { maxStreams }, { accept: (stream) => accept(stream, counters) });
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -44,10 +36,10 @@ export const core: Contestant<Buffer> = {
       close: async () => void server.close(),
     };
   },
-  connect: async (port, settings) => {
-    const socket: Socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  connect: async (port) => {
+    const socket = connect({ port, host: '127.0.0.1', noDelay: true });
     await once(socket, 'connect');
-    return new CoreEnd(new Conn(socket, optionsOf(settings)));
+    return new CoreEnd(await PeerConn.connect(socket));
   },
 };
 
@@ -149,8 +141,8 @@ const HELLO = bytesPayload(32);
 
 type Done = (error: Error | undefined, size: number) => void;
 
-/** Calls of the core as a client makes them; with a Go server at the other end as well. */
-export class CoreEnd implements ClientEnd<Buffer> {
+/** Calls of the core as its user makes them. */
+class CoreEnd implements ClientEnd<Buffer> {
   readonly #conn: Conn;
 
   constructor(conn: Conn) {
