@@ -30,7 +30,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   service: ['errors', 'encoding', 'metadata', NEST, '@grpc/proto-loader', '@bufbuild/protobuf'],
   bridge: ['errors', 'encoding', 'metadata', 'stream', NEST],
   telemetry: ['errors', 'metadata', NEST, '@opentelemetry/api'],
-  transport: [...CORE_FOR_NEST, 'service', 'bridge', 'telemetry', NEST],
+  transport: [...CORE_FOR_NEST, 'manager', 'service', 'bridge', 'telemetry', NEST],
   client: [...CORE_FOR_NEST, 'service', 'bridge', 'telemetry', NEST],
 };
 

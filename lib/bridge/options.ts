@@ -1,0 +1,72 @@
+import { escapeName } from '../errors/escape.js';
+import { typeName } from '../errors/type-name.js';
+
+/** What a numeric option may be; whole numbers only. */
+export interface NumberRule {
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** @throws TypeError or RangeError naming option, value and what is allowed. */
+export function numberOption(name: string, value: unknown, rule: NumberRule): number {
+  if (value === undefined) return rule.default;
+  if (value === Infinity && rule.max === Infinity) return Infinity;
+  if (typeof value !== 'number') {
+    throw new TypeError(`option ${name} is ${show(value)}: must be a number, ${allowed(rule)}`);
+  }
+  if (!Number.isSafeInteger(value) || value < rule.min || value > rule.max) {
+    throw new RangeError(`option ${name} is ${value}: must be ${allowed(rule)}`);
+  }
+  return value;
+}
+
+export function booleanOption(name: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw new TypeError(`option ${name} is ${show(value)}: must be true or false`);
+}
+
+export function choiceOption<const T extends string>(
+  name: string,
+  value: unknown,
+  choices: readonly T[],
+  fallback: T,
+): T {
+  if (value === undefined) return fallback;
+  const choice = choices.find((candidate) => candidate === value);
+  if (choice !== undefined) return choice;
+  throw new TypeError(
+    `option ${name} is ${show(value)}: must be ${choices.map((text) => `'${text}'`).join(' or ')}`,
+  );
+}
+
+export function textOption(name: string, value: unknown): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '')) return value;
+  throw new TypeError(`option ${name} is ${show(value)}: must be text that is not empty`);
+}
+
+/** An object, of whose kind TypeScript knows more than is worth checking. */
+export function objectOption<T extends object>(name: string, value: T | undefined): T | undefined {
+  if (value === undefined || (typeof value === 'object' && (value as unknown) !== null)) return value;
+  throw new TypeError(`option ${name} is ${show(value)}: must be an object`);
+}
+
+/** @throws TypeError for a name that is no option: a limit that is misspelt would not hold. */
+export function assertKnownOptions(options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    throw new TypeError(`option ${escapeName(name)} is not known: there are ${known.toSorted().join(', ')}`);
+  }
+}
+
+function allowed({ min, max }: NumberRule): string {
+  return max === Infinity
+    ? `a whole number of at least ${min}, or Infinity`
+    : `a whole number from ${min} to ${max}`;
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return `"${escapeName(value, 64)}"`;
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : typeName(value);
+}

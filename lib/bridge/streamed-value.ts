@@ -1,0 +1,64 @@
+import type { Readable } from 'node:stream';
+import type { ReadableStream } from 'node:stream/web';
+
+/** Values that come one by one when they are pulled. */
+export type StreamedValue = AsyncIterable<unknown> | ReadableStream<unknown> | Readable;
+
+/** Whether a handler's value stands for many: async generators and iterables, Node's and web streams. */
+export function isStreamedValue(value: unknown): value is StreamedValue {
+  if (typeof value !== 'object' || value === null) return false;
+  return (
+    typeof (value as Partial<AsyncIterable<unknown>>)[Symbol.asyncIterator] === 'function' ||
+    isWebStream(value)
+  );
+}
+
+/** A way to pull values that can be stopped while a pull is under way. */
+export interface Puller {
+  next(): Promise<IteratorResult<unknown, unknown>>;
+  /** Stops the source at once; its faults do not matter any more. */
+  stop(): void;
+}
+
+/** @throws when the value has a reader already, or its iterator can not be made. */
+export function pull(value: StreamedValue): Puller {
+  if (isWebStream(value)) return pullWebStream(value);
+  const iterator = value[Symbol.asyncIterator]();
+  // The iterator of a Node stream is a generator: its return() waits for the next chunk, which may never come.
+  const stop = isNodeStream(value) ? () => void value.destroy() : () => swallow(() => iterator.return?.());
+  return { next: () => iterator.next(), stop };
+}
+
+/** Frees what a value holds that nobody will read. */
+export function dropStreamedValue(value: unknown): void {
+  if (!isStreamedValue(value)) return;
+  if (isWebStream(value)) swallow(() => value.cancel());
+  else if (isNodeStream(value)) value.destroy();
+  // An iterable that is its own iterator is a running generator; any other has not begun.
+  else swallow(() => (value as Partial<AsyncIterator<unknown>>).return?.());
+}
+
+function pullWebStream(value: ReadableStream<unknown>): Puller {
+  const reader = value.getReader();
+  return {
+    next: () => reader.read() as Promise<IteratorResult<unknown, unknown>>,
+    stop: () => swallow(() => reader.cancel()),
+  };
+}
+
+function swallow(task: () => PromiseLike<unknown> | undefined): void {
+  try {
+    task()?.then(undefined, () => undefined);
+  } catch {
+    // Nobody is left who could be told.
+  }
+}
+
+function isWebStream(value: object): value is ReadableStream<unknown> {
+  return typeof (value as Partial<ReadableStream<unknown>>).getReader === 'function';
+}
+
+function isNodeStream(value: object): value is Readable {
+  const { pipe, destroy } = value as Partial<Readable>;
+  return typeof pipe === 'function' && typeof destroy === 'function';
+}

@@ -1,0 +1,51 @@
+import { IntrinsicException } from '@nestjs/common';
+import { BaseRpcContext, BaseRpcExceptionFilter } from '@nestjs/microservices';
+import { throwError, type Observable } from 'rxjs';
+
+/**
+ * Carries what a handler's pipeline threw and no filter of the application took, as it was thrown. What
+ * arrives without it comes from a filter and is meant for the caller.
+ */
+export class UnhandledException {
+  readonly exception: unknown;
+
+  constructor(exception: unknown) {
+    this.exception = exception;
+  }
+
+  /** Whether Nest wants it in no log. */
+  get isSilent(): boolean {
+    return this.exception instanceof IntrinsicException;
+  }
+}
+
+/** The context of a call whose exceptions are mapped by the transport; see {@link passUnhandledExceptions}. */
+export abstract class MappingContext extends BaseRpcContext {}
+
+interface ArgumentsHost {
+  getArgs(): unknown[];
+}
+
+const PATCHED = Symbol.for('nestjs-drpc.unhandled-exceptions');
+
+/**
+ * Lets exceptions that no filter took through to the transport. Nest's last filter makes "Internal server
+ * error" of everything but an RpcException, statuses and validation messages with it, and the filters of a
+ * handler lie in a closure that a strategy cannot reach. So the last filter itself, which is also what an
+ * application's filters call by `super.catch()`, hands on what belongs to a call of ours; calls of other
+ * transports are not touched. Done once a process, whoever asks first.
+ */
+export function passUnhandledExceptions(): void {
+  const prototype = BaseRpcExceptionFilter.prototype as unknown as {
+    [PATCHED]?: boolean;
+    catch(this: unknown, exception: unknown, host: ArgumentsHost): Observable<unknown>;
+  };
+  if (prototype[PATCHED]) return;
+  const original = prototype.catch;
+  prototype.catch = function (exception, host) {
+    // The context stands behind the payload; a filter may pass a host of its own making.
+    if (!(host?.getArgs?.()[1] instanceof MappingContext)) return original.call(this, exception, host);
+    return throwError(() => new UnhandledException(exception));
+  };
+  Object.defineProperty(prototype, PATCHED, { value: true });
+}

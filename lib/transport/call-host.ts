@@ -1,0 +1,26 @@
+import type { DrpcError } from '../errors/drpc-error.js';
+import type { DrpcContext } from './drpc.context.js';
+
+/** What the calls of a server need of it. */
+export interface CallHost {
+  /** Whether errors of a handler's own calls to other services are passed on. */
+  readonly forwardErrors: boolean;
+  /** Whether hooks watch the calls. */
+  readonly isTraced: boolean;
+  /** Events that are being handled; their streams may have ended. */
+  readonly events: Set<{ cancel(cause: Error): void }>;
+  /** A handler begins; the error if it may not, because too many run. */
+  begin(): DrpcError | undefined;
+  /** A handler that began has ended. */
+  ended(): void;
+  /** A call that was accepted is over. */
+  closed(): void;
+  /** Runs `task` between the hooks; it calls `endHook` when the call has ended. */
+  trace(
+    context: DrpcContext,
+    task: (endHook: () => void) => Promise<void>,
+    failed: (error: unknown) => void,
+  ): void;
+  /** A handler failed in a way that nobody meant. */
+  logFault(rpc: string, fault: unknown): void;
+}

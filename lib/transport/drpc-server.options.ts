@@ -1,0 +1,173 @@
+import type { TlsOptions } from 'node:tls';
+import {
+  CONNECTION_LIMITS,
+  MAX_SIZE,
+  MAX_TIME,
+  resolveConnectionLimits,
+  type ConnectionLimits,
+} from '../bridge/connection-limits.js';
+import { resolveEncoding, type EncodingName } from '../bridge/encodings.js';
+import {
+  assertKnownOptions,
+  booleanOption,
+  choiceOption,
+  numberOption,
+  objectOption,
+  textOption,
+  type NumberRule,
+} from '../bridge/options.js';
+import { MAX_PATTERN_LENGTH } from '../bridge/pattern.js';
+import { DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
+import type { PlainClients } from '../control/peer-server.js';
+import type { Encoding } from '../encoding/encoding.js';
+import type { DrpcListener } from './listener.js';
+
+/** Settings of a {@link DrpcServer}. Sizes in bytes, times in milliseconds. */
+export interface DrpcServerOptions extends ConnectionLimits {
+  /** `drpc://host:port`, `drpcs://host:port` (with `tls`) or `drpc+unix:/path`. */
+  url?: string;
+  /** Address to bind, instead of `url`. Default: 127.0.0.1. */
+  host?: string;
+  /** Port to bind, instead of `url`; 0: any free one. Default: 4000. */
+  port?: number;
+  /** Path of a unix socket, instead of `url`. */
+  path?: string;
+  /** Certificate, key and what else `tls.createServer` takes; makes TLS of `host` and `port`. */
+  tls?: TlsOptions;
+  /** Where connections come from, instead of a socket: `createInMemoryNetwork()` of `nestjs-drpc/testing`. */
+  listener?: DrpcListener;
+  /** How long `close()` lets calls and events in flight finish. Default: 10 s. */
+  gracePeriod?: number;
+  /** How clients are treated that are not of this library: form of errors, windows. Default: `'storj'`. */
+  plainClients?: PlainClients;
+  /** What to do with the text `DRPC!!!1` at the beginning of a connection. Default: `'accept'`. */
+  preamble?: 'accept' | 'require' | 'off';
+  /** Leaves out handlers that are not pinned to `DRPC_TRANSPORT`. Default: false. */
+  strictTransport?: boolean;
+  /** Passes errors of a handler's own DRPC calls on to its caller. Default: false. */
+  forwardErrors?: boolean;
+  /** Encodings by pattern, where a handler does not name its own. Default: `'json'` for all. */
+  encodings?: Readonly<Record<string, EncodingName | Encoding>>;
+  /** Connections at once; further ones are closed. Default: Infinity. */
+  maxConnections?: number;
+  /** Streams of a connection that may be open or running at once. Default: 1,000. */
+  maxStreams?: number;
+  /** Handlers of all connections that may run at once, events included. Default: 10,000. */
+  maxHandlers?: number;
+  /** Bytes of received messages that all connections may hold. Default: 512 MiB. */
+  maxServerReceivedBytes?: number;
+  /** Longest name of an rpc. Default: 4 KiB. */
+  maxPatternLength?: number;
+  /** How long a TLS handshake may take. Default: 10 s. */
+  tlsHandshakeTimeout?: number;
+}
+
+const MIB = 1024 * 1024;
+
+/** The numeric options that only a server has. */
+export const SERVER_LIMITS = {
+  gracePeriod: { default: 10_000, min: 0, max: MAX_TIME },
+  maxConnections: { default: Infinity, min: 1, max: Infinity },
+  maxStreams: { default: 1000, min: 1, max: MAX_SIZE },
+  maxHandlers: { default: 10_000, min: 1, max: MAX_SIZE },
+  maxServerReceivedBytes: { default: 512 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },
+  maxPatternLength: { default: MAX_PATTERN_LENGTH, min: 1, max: MAX_PATTERN_LENGTH },
+  tlsHandshakeTimeout: { default: 10_000, min: 1, max: MAX_TIME },
+} satisfies Record<string, NumberRule>;
+
+const OTHERS = [
+  ...['url', 'host', 'port', 'path', 'tls', 'listener'],
+  ...['plainClients', 'preamble', 'strictTransport', 'forwardErrors', 'encodings'],
+];
+
+/** Every option there is. */
+export const SERVER_OPTIONS: readonly string[] = [
+  ...OTHERS,
+  ...Object.keys(SERVER_LIMITS),
+  ...Object.keys(CONNECTION_LIMITS),
+];
+
+type Limits = Required<ConnectionLimits> & Record<keyof typeof SERVER_LIMITS, number>;
+
+export interface ResolvedServerOptions extends Limits {
+  /** Where to listen, unless there is a `listener`. */
+  address: { host: string; port: number } | { path: string };
+  tls: TlsOptions | undefined;
+  listener: DrpcListener | undefined;
+  plainClients: PlainClients;
+  preamble: 'accept' | 'require' | 'off';
+  strictTransport: boolean;
+  forwardErrors: boolean;
+  encodings: Readonly<Record<string, Encoding>>;
+}
+
+/** Checks options and fills the defaults in. @throws TypeError or RangeError naming option, value and rule. */
+export function resolveServerOptions(options: DrpcServerOptions): ResolvedServerOptions {
+  assertKnownOptions(options, SERVER_OPTIONS);
+  const names = Object.keys(SERVER_LIMITS) as (keyof typeof SERVER_LIMITS)[];
+  const limits = Object.fromEntries(
+    names.map((name) => [name, numberOption(name, options[name], SERVER_LIMITS[name])]),
+  ) as Record<keyof typeof SERVER_LIMITS, number>;
+  return {
+    ...resolveConnectionLimits(options),
+    ...limits,
+    address: resolveAddress(options),
+    tls: objectOption('tls', options.tls),
+    listener: resolveListener(options.listener),
+    plainClients: choiceOption(
+      'plainClients',
+      options.plainClients,
+      ['storj', 'cockroach', 'cockroach-fc'],
+      'storj',
+    ),
+    preamble: choiceOption('preamble', options.preamble, ['accept', 'require', 'off'], 'accept'),
+    strictTransport: booleanOption('strictTransport', options.strictTransport, false),
+    forwardErrors: booleanOption('forwardErrors', options.forwardErrors, false),
+    encodings: resolveEncodings(options.encodings),
+  };
+}
+
+function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['address'] {
+  const url = textOption('url', options.url);
+  const host = textOption('host', options.host);
+  const path = textOption('path', options.path);
+  const port = options.port === undefined ? undefined : numberOption('port', options.port, PORT);
+  const given = { url, host: host ?? port, path, listener: options.listener };
+  const names = Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (names.length > 1) {
+    throw new TypeError(`options ${names.join(' and ')} both say where to listen: give one of them`);
+  }
+  if (path !== undefined) return { path };
+  if (url === undefined) return { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT };
+  const address = parseDrpcUrl(url);
+  if (address.path !== undefined) return { path: address.path };
+  if (address.isTls && !options.tls) {
+    throw new TypeError(
+      `option url is "${url}" without option tls: a TLS server needs a certificate and its key`,
+    );
+  }
+  if (!address.isTls && options.tls) {
+    throw new TypeError(`option url is "${url}" with option tls: must be drpcs://host:port then`);
+  }
+  return { host: address.host ?? DEFAULT_HOST, port: address.port ?? DEFAULT_PORT };
+}
+
+const PORT: NumberRule = { default: DEFAULT_PORT, min: 0, max: 65_535 };
+
+function resolveListener(listener: DrpcListener | undefined): DrpcListener | undefined {
+  if (listener === undefined) return undefined;
+  const given = (objectOption('listener', listener) ?? {}) as Partial<DrpcListener>;
+  for (const method of ['listen', 'address', 'stop', 'close'] as const) {
+    if (typeof given[method] === 'function') continue;
+    throw new TypeError(`option listener has no method ${method}: must be a DrpcListener`);
+  }
+  return listener;
+}
+
+function resolveEncodings(encodings: DrpcServerOptions['encodings']): Readonly<Record<string, Encoding>> {
+  const resolved = Object.create(null) as Record<string, Encoding>;
+  for (const [pattern, value] of Object.entries(objectOption('encodings', encodings) ?? {})) {
+    resolved[pattern] = resolveEncoding(value, `option encodings of "${pattern}"`);
+  }
+  return resolved;
+}

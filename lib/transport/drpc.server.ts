@@ -1,0 +1,221 @@
+import { EventEmitter } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
+import { Logger } from '@nestjs/common';
+import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import { DrpcStatus } from '../bridge/status.js';
+import { passUnhandledExceptions } from '../bridge/unhandled-exception.js';
+import { DRPC_TRANSPORT } from '../bridge/transport-id.js';
+import { ClosedError, ProtocolError } from '../errors/drpc-error.js';
+import { escapeName } from '../errors/escape.js';
+import { MemoryBudget } from '../manager/memory-budget.js';
+import { Dispatcher } from './dispatcher.js';
+import type { DrpcContext } from './drpc.context.js';
+import type { DrpcServerEvents } from './drpc-events.js';
+import {
+  resolveServerOptions,
+  type DrpcServerOptions,
+  type ResolvedServerOptions,
+} from './drpc-server.options.js';
+import type { DrpcListener } from './listener.js';
+import { PeerLog } from './peer-log.js';
+import { Routes } from './routes.js';
+import { ServerConnection } from './server-connection.js';
+import { SocketListener } from './socket-listener.js';
+
+/** How long a client may take to close its end, in ms. */
+const FINISH_TIMEOUT = 2000;
+
+/**
+ * The strategy that serves a Nest microservice over DRPC:
+ * `NestFactory.createMicroservice(AppModule, { strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4000' }) })`.
+ */
+export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements CustomTransportStrategy {
+  override transportId = DRPC_TRANSPORT;
+  /** Faults of event handlers are logged here, once. */
+  override readonly propagatesEventHandlerErrors = true;
+  protected override readonly logger = new Logger(DrpcServer.name);
+
+  readonly #options: ResolvedServerOptions;
+  readonly #routes: Routes;
+  readonly #dispatcher: Dispatcher;
+  readonly #connections = new Set<ServerConnection>();
+  readonly #events = new EventEmitter();
+  readonly #peerLog = new PeerLog(this.logger);
+  readonly #receiveBudget: MemoryBudget;
+  readonly #untracedStartHook = this.onProcessingStartHook;
+  #listener: DrpcListener | undefined;
+  #lastConnectionId = 0;
+  #closing: Promise<void> | undefined;
+
+  /** @throws TypeError or RangeError naming option, value and what is allowed. */
+  constructor(options: DrpcServerOptions = {}) {
+    super();
+    passUnhandledExceptions();
+    this.#options = resolveServerOptions(options);
+    this.#routes = new Routes(this.#options);
+    this.#receiveBudget = new MemoryBudget(this.#options.maxServerReceivedBytes);
+    this.#dispatcher = new Dispatcher(this.#routes, this.#options, {
+      isTraced: () =>
+        this.onProcessingEndHook !== undefined || this.onProcessingStartHook !== this.#untracedStartHook,
+      trace: (context, task, failed) => this.#trace(context, task, failed),
+      logFault: (rpc, fault) => this.logger.error(`rpc "${escapeName(rpc)}" failed`, inspect(fault)),
+    });
+  }
+
+  /** @throws as {@link Routes.add}: a pattern that can not be served, or is served already. */
+  override addHandler(
+    pattern: unknown,
+    callback: MessageHandler,
+    isEventHandler = false,
+    extras: Record<string, unknown> = {},
+  ): void {
+    const rpc = this.#routes.add(pattern, callback, isEventHandler, extras);
+    callback.isEventHandler = isEventHandler;
+    callback.extras = extras;
+    if (!this.messageHandlers.has(rpc)) this.messageHandlers.set(rpc, callback);
+  }
+
+  override getHandlerByPattern(pattern: string): MessageHandler | null {
+    return this.messageHandlers.get(pattern) ?? null;
+  }
+
+  /** Calls back exactly once: without arguments when it listens, with the error when it can not. */
+  listen(callback: (error?: unknown) => void): void {
+    this.#listen().then(
+      () => callback(),
+      (error: unknown) => {
+        this._status$.next(DrpcStatus.Disconnected);
+        callback(error);
+      },
+    );
+  }
+
+  /**
+   * Stops accepting, tells the clients, lets calls and events in flight finish for `gracePeriod`, then cancels
+   * them with code 14 and closes the connections. May be called again; the server may listen again afterwards.
+   */
+  close(): Promise<void> {
+    if (!this.#listener) return this.#closing ?? Promise.resolve();
+    this.#closing ??= this.#close(this.#listener).finally(() => {
+      this.#closing = undefined;
+    });
+    return this.#closing;
+  }
+
+  on<
+    EventKey extends keyof DrpcServerEvents = keyof DrpcServerEvents,
+    EventCallback extends DrpcServerEvents[EventKey] = DrpcServerEvents[EventKey],
+  >(event: EventKey, callback: EventCallback): this {
+    this.#events.on(event, callback);
+    return this;
+  }
+
+  /** Where it listens, with the real port; `null` while it does not, and for what has no address. */
+  address(): AddressInfo | string | null {
+    return this.#listener?.address() ?? null;
+  }
+
+  /** The `net.Server` or `tls.Server`, or whatever the `listener` option gives. */
+  unwrap<T>(): T {
+    if (!this.#listener) throw new Error('DrpcServer is not listening: call listen() before unwrap()');
+    return (this.#listener.unwrap?.() ?? this.#listener) as T;
+  }
+
+  async #listen(): Promise<void> {
+    if (this.#closing) await this.#closing;
+    if (this.#listener) throw new Error('DrpcServer is listening already: close it before it listens again');
+    const listener = this.#options.listener ?? new SocketListener(this.#options);
+    this.#listener = listener;
+    try {
+      await listener.listen({
+        connection: (duplex) => this.#accept(duplex),
+        error: (error) => this.#report(error),
+      });
+    } catch (error) {
+      if (this.#listener === listener) this.#listener = undefined;
+      throw error;
+    }
+    if (this.#closing) throw new ClosedError('DrpcServer was closed while it began to listen');
+    this._status$.next(DrpcStatus.Connected);
+    this.#emit('listening', listener.address());
+  }
+
+  async #close(listener: DrpcListener): Promise<void> {
+    const cause = new ClosedError('the server is shutting down');
+    listener.stop();
+    for (const connection of this.#connections) connection.drain(cause.message);
+    await this.#waitForCalls();
+    this.#dispatcher.cancelEvents(cause);
+    const connections = [...this.#connections];
+    for (const connection of connections) connection.finish(cause, FINISH_TIMEOUT);
+    await Promise.all(connections.map((connection) => connection.closed));
+    await listener.close();
+    this.#listener = undefined;
+    this._status$.next(DrpcStatus.Disconnected);
+    this.#emit('close');
+  }
+
+  async #waitForCalls(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const graceEnds = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.#options.gracePeriod);
+    });
+    await Promise.race([this.#dispatcher.whenIdle(), graceEnds]);
+    clearTimeout(timer);
+  }
+
+  #accept(duplex: Duplex): void {
+    const { maxPatternLength } = this.#options;
+    const connection = new ServerConnection(
+      ++this.#lastConnectionId,
+      duplex,
+      { ...this.#options, maxNameSize: maxPatternLength, receiveBudget: this.#receiveBudget },
+      {
+        accept: (stream, peer) => this.#dispatcher.accept(stream, peer),
+        terminated: (ended, cause) => this.#forget(ended, cause),
+        failed: (stream, error) =>
+          this.logger.error(`rpc "${escapeName(stream.rpc)}" failed inside`, inspect(error)),
+      },
+    );
+    this.#connections.add(connection);
+    this.#emit('connection', connection.peer);
+  }
+
+  #forget(connection: ServerConnection, cause: Error): void {
+    this.#connections.delete(connection);
+    if (cause instanceof ProtocolError) {
+      this.#report(new ProtocolError(`${connection.peer.toString()}: ${cause.message}`, { cause }));
+    }
+    this.#emit('disconnect', connection.peer, cause);
+  }
+
+  /** Faults that peers can cause. */
+  #report(error: Error): void {
+    this.#peerLog.warn(error.message);
+    if (this.#events.listenerCount('error') > 0) this.#emit('error', error);
+  }
+
+  #emit<K extends keyof DrpcServerEvents>(event: K, ...args: Parameters<DrpcServerEvents[K]>): void {
+    try {
+      this.#events.emit(event, ...args);
+    } catch (error) {
+      this.logger.error(`listener of "${event}" failed`, inspect(error));
+    }
+  }
+
+  #trace(
+    context: DrpcContext,
+    task: (endHook: () => void) => Promise<void>,
+    failed: (error: unknown) => void,
+  ): void {
+    try {
+      // Typed void, but it gives back what the start hook does, which is a promise as a rule.
+      const done: unknown = this.runWithProcessingHooks(context, task);
+      if (done instanceof Promise) done.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+}

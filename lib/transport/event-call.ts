@@ -1,0 +1,129 @@
+import type { MessageHandler } from '@nestjs/microservices';
+import { toDrpcError } from '../bridge/to-drpc-error.js';
+import { UnhandledException } from '../bridge/unhandled-exception.js';
+import { DrpcError } from '../errors/drpc-error.js';
+import type { Stream, StreamSink } from '../stream/stream.js';
+import type { CallHost } from './call-host.js';
+import type { DrpcContext } from './drpc.context.js';
+import { EventRun } from './event-run.js';
+import { missingRequest, readRequest } from './request-errors.js';
+import type { Route } from './route.js';
+
+/**
+ * One event. Its sender is answered as soon as it is decoded and a handler found; the handlers run on by
+ * themselves, whatever becomes of the stream, and each to its end, whatever becomes of the others.
+ */
+export class EventCall implements StreamSink {
+  readonly #host: CallHost;
+  readonly #route: Route;
+  readonly #stream: Stream;
+  readonly #context: DrpcContext;
+  readonly #runs: EventRun[] = [];
+  #isWaiting = true;
+  #running = 0;
+  #endHook: (() => void) | undefined;
+
+  constructor(host: CallHost, route: Route, stream: Stream, context: DrpcContext) {
+    this.#host = host;
+    this.#route = route;
+    this.#stream = stream;
+    this.#context = context;
+  }
+
+  start(): void {
+    this.#stream.sink = this;
+    this.#stream.request(1);
+  }
+
+  message(bytes: Buffer, start: number, end: number): void {
+    if (!this.#isWaiting) return;
+    let data: unknown;
+    try {
+      data = readRequest(this.#route, bytes, start, end);
+    } catch (error) {
+      return this.#refuse(DrpcError.from(error));
+    }
+    const refusal = this.#host.begin();
+    if (refusal) return this.#refuse(refusal);
+    this.#isWaiting = false;
+    this.#host.events.add(this);
+    this.#stream.closeSend();
+    this.#stream.request(Infinity);
+    this.#run(data);
+  }
+
+  end(): void {
+    if (this.#isWaiting) this.#refuse(missingRequest(this.#route.rpc));
+  }
+
+  terminated(): void {
+    if (this.#isWaiting) this.#release();
+  }
+
+  /** Stops the handlers: the server goes down. */
+  cancel(cause: Error): void {
+    this.#context.end(cause);
+    for (const run of this.#runs) run.cancel();
+  }
+
+  #run(data: unknown): void {
+    if (!this.#host.isTraced) return void this.#runAll(data);
+    this.#host.trace(
+      this.#context,
+      (endHook) => {
+        this.#endHook = endHook;
+        return this.#runAll(data);
+      },
+      (error) => {
+        this.#logFault(new UnhandledException(error));
+        if (this.#running === 0) this.#ended();
+      },
+    );
+  }
+
+  async #runAll(data: unknown): Promise<void> {
+    const { handlers } = this.#route;
+    this.#running = handlers.length;
+    await Promise.all(handlers.map((handler) => this.#runOne(handler, data)));
+  }
+
+  async #runOne(handler: MessageHandler, data: unknown): Promise<void> {
+    const run = new EventRun(
+      (thrown) => this.#logFault(thrown),
+      () => {
+        if (--this.#running === 0) this.#ended();
+      },
+    );
+    this.#runs.push(run);
+    await run.start(handler, data, this.#context);
+  }
+
+  /** Nobody is left to be told of an error, even one that was meant for a caller; a filter that took it was. */
+  #logFault(thrown: unknown): void {
+    const { rpc } = this.#route;
+    if (!(thrown instanceof UnhandledException)) {
+      const { fault } = toDrpcError(thrown, true);
+      if (fault !== undefined) this.#host.logFault(rpc, fault);
+    } else if (!thrown.isSilent) this.#host.logFault(rpc, thrown.exception);
+  }
+
+  #refuse(error: DrpcError): void {
+    this.#isWaiting = false;
+    this.#stream.sendError(error);
+    this.#release();
+  }
+
+  #ended(): void {
+    this.#host.events.delete(this);
+    this.#host.ended();
+    this.#release();
+    this.#endHook?.();
+  }
+
+  #release(): void {
+    this.#isWaiting = false;
+    this.#stream.handlerEnded();
+    this.#host.closed();
+    if (!this.#stream.isTerminated) this.#stream.discard();
+  }
+}

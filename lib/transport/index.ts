@@ -1,0 +1,7 @@
+export { DrpcContext } from './drpc.context.js';
+export { DrpcMetadata, DrpcSignal, DrpcStream, type DrpcStreamOptions } from './drpc.decorators.js';
+export { type DrpcServerEvents } from './drpc-events.js';
+export { DrpcPeer } from './drpc-peer.js';
+export { type DrpcServerOptions } from './drpc-server.options.js';
+export { DrpcServer } from './drpc.server.js';
+export { type DrpcListener, type ListenerHooks } from './listener.js';

@@ -1,0 +1,207 @@
+import { RequestIterator } from '../bridge/request-iterator.js';
+import { RequestObservable } from '../bridge/request-observable.js';
+import type { RequestSource } from '../bridge/request-source.js';
+import type { ResultSource, ResultTarget } from '../bridge/result.js';
+import { resultSource } from '../bridge/result-source.js';
+import { dropStreamedValue } from '../bridge/streamed-value.js';
+import { toDrpcError } from '../bridge/to-drpc-error.js';
+import { UnhandledException } from '../bridge/unhandled-exception.js';
+import { DrpcError, MessageSizeError } from '../errors/drpc-error.js';
+import type { Stream, StreamSink } from '../stream/stream.js';
+import type { CallHost } from './call-host.js';
+import { missingRequest, readRequest } from './request-errors.js';
+import type { DrpcContext } from './drpc.context.js';
+import { RequestShape, type Route } from './route.js';
+
+enum State {
+  /** For its request message. */
+  Waiting,
+  /** The handler runs and has given nothing yet. */
+  Running,
+  /** The handler's values are being sent. */
+  Answering,
+  Ended,
+}
+
+/**
+ * One call of a message handler: reads its request, runs it through Nest and sends what it gives. Whatever
+ * ends the stream before that stops the handler; nothing is written after an end.
+ */
+export class MessageCall implements StreamSink, ResultTarget {
+  readonly #host: CallHost;
+  readonly #route: Route;
+  readonly #stream: Stream;
+  readonly #context: DrpcContext;
+  #state = State.Waiting;
+  #requests: RequestSource | undefined;
+  #result: ResultSource | undefined;
+  #endHook: (() => void) | undefined;
+
+  constructor(host: CallHost, route: Route, stream: Stream, context: DrpcContext) {
+    this.#host = host;
+    this.#route = route;
+    this.#stream = stream;
+    this.#context = context;
+  }
+
+  start(): void {
+    const stream = this.#stream;
+    stream.sink = this;
+    if (this.#route.request === RequestShape.One) return stream.request(1);
+    this.#requests =
+      this.#route.request === RequestShape.Observable
+        ? new RequestObservable(stream)
+        : new RequestIterator(stream);
+    this.#run(this.#requests.values);
+  }
+
+  // ------------------------------------------------------------ StreamSink
+
+  message(bytes: Buffer, start: number, end: number): void {
+    if (this.#state !== State.Waiting && !this.#requests) return;
+    let value: unknown;
+    try {
+      value = readRequest(this.#route, bytes, start, end);
+    } catch (error) {
+      return this.#refuse(DrpcError.from(error));
+    }
+    if (this.#requests) return this.#requests.message(value);
+    // One message is the request; what else comes is dropped, or it would fill the queue.
+    this.#stream.request(Infinity);
+    this.#run(value);
+  }
+
+  end(cause: Error | undefined): void {
+    if (this.#requests) this.#requests.end(cause);
+    else if (this.#state === State.Waiting) this.#refuse(missingRequest(this.#route.rpc));
+  }
+
+  terminated(): void {
+    switch (this.#state) {
+      case State.Waiting:
+        this.#state = State.Ended;
+        return this.#release();
+      case State.Running:
+        return this.#context.end();
+      case State.Answering:
+        this.#context.end();
+        return this.#result?.cancel();
+      case State.Ended:
+    }
+  }
+
+  // ---------------------------------------------------------- ResultTarget
+
+  next(value: unknown): boolean {
+    const stream = this.#stream;
+    if (!stream.canSend) return false;
+    try {
+      return stream.trySend(this.#route.marshal(value));
+    } catch (error) {
+      this.#failToSend(error);
+      return false;
+    }
+  }
+
+  drained(): Promise<void> {
+    return this.#stream.drained();
+  }
+
+  complete(): void {
+    if (this.#state === State.Ended) return;
+    this.#state = State.Ended;
+    this.#stream.closeSend();
+    this.#ended();
+  }
+
+  error(thrown: unknown): void {
+    if (this.#state === State.Ended) return;
+    this.#state = State.Ended;
+    // After a cancel, whatever is thrown is a consequence of it.
+    if (!this.#stream.isTerminated) this.#sendError(thrown);
+    this.#ended();
+  }
+
+  // ----------------------------------------------------------------- inside
+
+  #run(data: unknown): void {
+    const host = this.#host;
+    const refusal = host.begin();
+    if (refusal) return this.#refuse(refusal);
+    this.#state = State.Running;
+    if (!host.isTraced) return void this.#invoke(data);
+    host.trace(
+      this.#context,
+      (endHook) => {
+        this.#endHook = endHook;
+        return this.#invoke(data);
+      },
+      (error) => this.error(new UnhandledException(error)),
+    );
+  }
+
+  async #invoke(data: unknown): Promise<void> {
+    let result: unknown;
+    try {
+      result = await this.#route.handlers[0]!(data, this.#context);
+    } catch (error) {
+      return this.error(error);
+    }
+    if (!this.#stream.isTerminated) return this.#answer(result);
+    // The caller has gone while guards, pipes or the method were at work.
+    dropStreamedValue(result);
+    this.complete();
+  }
+
+  #answer(result: unknown): void {
+    this.#state = State.Answering;
+    this.#result = resultSource(result, this);
+    if (this.#result) return this.#result.start();
+    this.next(result);
+    this.complete();
+  }
+
+  /** Ends the call for a request that can not be taken; its handler has not begun, or takes a stream. */
+  #refuse(error: DrpcError): void {
+    const stream = this.#stream;
+    // A handler that runs is stopped by what ends its stream.
+    if (this.#state !== State.Waiting) return stream.fail(error);
+    this.#state = State.Ended;
+    stream.sendError(error);
+    this.#release();
+  }
+
+  /** A value over the limit says so itself; one that can not be encoded is not the caller's business. */
+  #failToSend(error: unknown): void {
+    const stream = this.#stream;
+    if (stream.isTerminated) return;
+    if (error instanceof MessageSizeError) stream.sendError(error);
+    else this.#sendError(new UnhandledException(error));
+    this.#result?.cancel();
+  }
+
+  #sendError(thrown: unknown): void {
+    const { error, fault } = toDrpcError(thrown, this.#host.forwardErrors);
+    if (fault !== undefined) this.#host.logFault(this.#route.rpc, fault);
+    this.#stream.sendError(error);
+  }
+
+  /** The handler has ended. */
+  #ended(): void {
+    this.#host.ended();
+    this.#release();
+    this.#endHook?.();
+  }
+
+  #release(): void {
+    const stream = this.#stream;
+    stream.handlerEnded();
+    this.#host.closed();
+    if (this.#requests) {
+      // Somebody may have subscribed apart from the result.
+      if (this.#requests.isActive) return;
+      this.#requests.end(undefined);
+    } else if (stream.isTerminated) return;
+    stream.discard();
+  }
+}

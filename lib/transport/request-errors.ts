@@ -1,0 +1,32 @@
+import { DrpcCode } from '../errors/codes.js';
+import { DrpcError } from '../errors/drpc-error.js';
+import { streamRefused } from '../errors/error-info.js';
+import { escapeName } from '../errors/escape.js';
+import type { Route } from './route.js';
+
+/** The value of a request message. @throws DrpcError with code 3 that names rpc and encoding. */
+export function readRequest(route: Route, bytes: Buffer, start: number, end: number): unknown {
+  let value: unknown;
+  try {
+    value = route.unmarshal(bytes, start, end);
+  } catch (error) {
+    throw new DrpcError(
+      DrpcCode.InvalidArgument,
+      `a message of "${escapeName(route.rpc)}" is not valid ${route.encoding}`,
+      { cause: error },
+    );
+  }
+  return route.validate ? route.validate(value) : value;
+}
+
+export function missingRequest(rpc: string): DrpcError {
+  return new DrpcError(
+    DrpcCode.InvalidArgument,
+    `no message came for "${escapeName(rpc)}": its handler takes one`,
+  );
+}
+
+/** Never started, so that the client may try again. */
+export function tooManyHandlers(limit: number): DrpcError {
+  return streamRefused(`the server is busy: ${limit} handlers are running, which is as many as may`);
+}

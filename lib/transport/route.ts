@@ -1,0 +1,28 @@
+import type { MessageHandler } from '@nestjs/microservices';
+import type { Payload } from '../stream/stream.js';
+
+/** How a handler takes its request. */
+export enum RequestShape {
+  /** One message. */
+  One,
+  /** `@DrpcStream()`. */
+  Observable,
+  /** `@DrpcStream({ as: 'iterable' })`. */
+  Iterable,
+}
+
+/** What is done for one rpc name. */
+export interface Route {
+  readonly rpc: string;
+  readonly isEvent: boolean;
+  /** One, or for an event any number. */
+  readonly handlers: MessageHandler[];
+  readonly request: RequestShape;
+  /** The name of the encoding, for errors. */
+  readonly encoding: string;
+  marshal(value: unknown): Payload;
+  /** @throws whatever the encoding throws for bytes that it can not read. */
+  unmarshal(bytes: Buffer, start: number, end: number): unknown;
+  /** Checks and transforms one message of a stream. @throws DrpcError with code 3. */
+  validate: ((value: unknown) => unknown) | undefined;
+}

@@ -1,0 +1,93 @@
+import type { MessageHandler } from '@nestjs/microservices';
+import { resolveEncoding, type EncodingName } from '../bridge/encodings.js';
+import { patternToRpc } from '../bridge/pattern.js';
+import type { Encoding } from '../encoding/encoding.js';
+import { escapeName } from '../errors/escape.js';
+import { readStreamExtras } from './stream-extras.js';
+import { RequestShape, type Route } from './route.js';
+
+export interface RoutesOptions {
+  maxPatternLength: number;
+  encodings: Readonly<Record<string, EncodingName | Encoding>>;
+}
+
+/**
+ * What is served, by the name on the wire as it is. Nest's own look-up would read it as JSON first and so never
+ * find patterns like `true` or `1e3`.
+ */
+export class Routes {
+  readonly #routes = new Map<string, Route>();
+  readonly #options: RoutesOptions;
+
+  constructor(options: RoutesOptions) {
+    this.#options = options;
+  }
+
+  get(rpc: string): Route | undefined {
+    return this.#routes.get(rpc);
+  }
+
+  /**
+   * Adds a handler; further ones of an event join the first. Answers the rpc name.
+   * @throws TypeError or RangeError for a pattern or extras that can not be served, Error for a second message
+   *   handler of a pattern, or one of each kind.
+   */
+  add(
+    pattern: unknown,
+    handler: MessageHandler,
+    isEvent: boolean,
+    extras: Readonly<Record<string, unknown>>,
+  ): string {
+    const rpc = patternToRpc(pattern, this.#options.maxPatternLength);
+    const route = this.#route(rpc, handler, isEvent, extras);
+    const known = this.#routes.get(rpc);
+    if (!known) this.#routes.set(rpc, route);
+    else if (!known.isEvent || !isEvent) throw duplicate(rpc, known.isEvent, isEvent);
+    else if (known.encoding !== route.encoding) {
+      throw new Error(
+        `event handlers of "${escapeName(rpc)}" have encodings ${known.encoding} and ${route.encoding}: all of a pattern have the same`,
+      );
+    } else known.handlers.push(handler);
+    return rpc;
+  }
+
+  *[Symbol.iterator](): Iterator<Route> {
+    yield* this.#routes.values();
+  }
+
+  #route(
+    rpc: string,
+    handler: MessageHandler,
+    isEvent: boolean,
+    extras: Readonly<Record<string, unknown>>,
+  ): Route {
+    const encoding = resolveEncoding(
+      extras['encoding'] ?? this.#options.encodings[rpc] ?? 'json',
+      `encoding of "${escapeName(rpc)}"`,
+    );
+    const requests = readStreamExtras(extras);
+    if (isEvent && requests) {
+      throw new TypeError(`event handler of "${escapeName(rpc)}" takes a stream: an event is one message`);
+    }
+    return {
+      rpc,
+      isEvent,
+      handlers: [handler],
+      request: requests?.shape ?? RequestShape.One,
+      encoding: encoding.name,
+      marshal: (value) => encoding.marshal(value),
+      unmarshal: encoding.unmarshalRange
+        ? (bytes, start, end) => encoding.unmarshalRange!(bytes, start, end)
+        : (bytes, start, end) => encoding.unmarshal(bytes.subarray(start, end)),
+      validate: undefined,
+    };
+  }
+}
+
+function duplicate(rpc: string, isKnownEvent: boolean, isEvent: boolean): Error {
+  return new Error(
+    isKnownEvent || isEvent
+      ? `pattern "${escapeName(rpc)}" is both a message and an event: it can be one of them`
+      : `pattern "${escapeName(rpc)}" has two message handlers: it can have one`,
+  );
+}

@@ -1,0 +1,112 @@
+import { unlink } from 'node:fs/promises';
+import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
+import type { DrpcListener, ListenerHooks } from './listener.js';
+
+export interface SocketListenerOptions {
+  address: { host: string; port: number } | { path: string };
+  tls: TlsOptions | undefined;
+  maxConnections: number;
+  tlsHandshakeTimeout: number;
+}
+
+/** Peers without pings are watched by TCP itself, after so many ms of silence. */
+const KEEP_ALIVE_DELAY = 30_000;
+
+/** Listens on TCP, with or without TLS, or on a unix socket. */
+export class SocketListener implements DrpcListener {
+  readonly #options: SocketListenerOptions;
+  #server: Server | undefined;
+  /** What TLS reads from; a socket whose handshake is not over has no other owner. */
+  readonly #rawSockets = new Set<Socket>();
+
+  constructor(options: SocketListenerOptions) {
+    this.#options = options;
+  }
+
+  async listen(hooks: ListenerHooks): Promise<void> {
+    const server = this.#create(hooks);
+    this.#server = server;
+    try {
+      await this.#bind(server);
+    } catch (error) {
+      if (!('path' in this.#options.address) || !(await isStale(error, this.#options.address.path)))
+        throw error;
+      await unlink(this.#options.address.path);
+      await this.#bind(server);
+    }
+    server.on('error', (error) => hooks.error(error));
+  }
+
+  address(): AddressInfo | string | null {
+    return this.#server?.address() ?? null;
+  }
+
+  stop(): void {
+    if (this.#server?.listening) this.#server.close();
+  }
+
+  async close(): Promise<void> {
+    const server = this.#server;
+    if (!server) return;
+    this.#server = undefined;
+    for (const socket of this.#rawSockets) socket.destroy();
+    await new Promise<void>((resolve) => {
+      // Stopped before, it has closed, or will when its last connection does: `close` tells either way.
+      server.close(() => resolve());
+    });
+  }
+
+  unwrap(): Server {
+    if (!this.#server) throw new Error('not listening yet: call listen() first');
+    return this.#server;
+  }
+
+  #create(hooks: ListenerHooks): Server {
+    const { tls, maxConnections, tlsHandshakeTimeout } = this.#options;
+    const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY };
+    const accept = (socket: Socket): void => hooks.connection(socket);
+    let server: Server;
+    if (tls) {
+      server = createTlsServer({ ...options, ...tls, handshakeTimeout: tlsHandshakeTimeout }, (socket) =>
+        accept(socket),
+      );
+      server.on('connection', (socket: Socket) => {
+        this.#rawSockets.add(socket);
+        socket.once('close', () => this.#rawSockets.delete(socket));
+      });
+      server.on('tlsClientError', (error: Error, socket: Socket) => {
+        hooks.error(new Error(`TLS handshake failed: ${error.message}`, { cause: error }));
+        socket.destroy();
+      });
+    } else server = createServer(options, accept);
+    if (maxConnections !== Infinity) server.maxConnections = maxConnections;
+    server.on('drop', () =>
+      hooks.error(new Error(`connection refused: ${maxConnections} are open, which is as many as may`)),
+    );
+    return server;
+  }
+
+  #bind(server: Server): Promise<void> {
+    return new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(this.#options.address, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+}
+
+/** Whether the file of a unix socket is what a process that died has left. */
+async function isStale(error: unknown, path: string): Promise<boolean> {
+  if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return false;
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once('error', (failure: NodeJS.ErrnoException) => resolve(failure.code === 'ECONNREFUSED'));
+  });
+}
