@@ -11,6 +11,8 @@ const GRANT_THRESHOLD = 512 * 1024;
 export class RecvWindow {
   readonly #threshold: number;
   #accrued = 0;
+  /** A grant is due, and the writer was told. */
+  isGrantQueued = false;
 
   constructor(size: number) {
     this.#threshold = Math.min(GRANT_THRESHOLD, size / 4);

@@ -1,21 +1,47 @@
-import type { Kind } from '../wire/kind.js';
+import { Kind } from '../wire/kind.js';
+import type { Sender } from '../wire/mux-writer.js';
+import type { SendWindow } from './send-window.js';
+import type { StreamHost } from './stream-host.js';
+import type { Stream } from './stream.js';
 
 /** Something that a stream wants to send and that had to wait. */
 export interface SendOp {
   readonly kind: Kind;
   /** Owned by the queue until it has been appended. */
   readonly data: Uint8Array | undefined;
+  /** What an Error frame tells the receivers of this end. */
+  readonly cause: Error | undefined;
   /** Bytes of `data` that were appended already: frames of a message whose rest waits. */
   sent: number;
 }
 
+/** A stream hands its turn on after so many bytes. */
+const TURN_SIZE = 64 * 1024;
+
 const NOTHING: SendOp[] = [];
 
-/** What a stream has still to send, in order. Made when first needed; most streams never wait. */
-export class SendQueue {
+/**
+ * What a stream has still to send, in order; it stands in the writer's ring and appends when its turn comes.
+ * Made when first needed: most streams never wait.
+ */
+export class SendQueue implements Sender {
+  readonly #stream: Stream;
+  readonly #host: StreamHost;
+  readonly #window: SendWindow | undefined;
   #ops = NOTHING;
   #head = 0;
   #bytes = 0;
+  /** The first op has been debited from the window already. */
+  #isDebited = false;
+  /** Holds one of the writer's places for messages of several frames. */
+  #hasPlace = false;
+  #drained: { promise: Promise<void>; resolve: () => void; reject: (error: Error) => void } | undefined;
+
+  constructor(stream: Stream, host: StreamHost, window: SendWindow | undefined) {
+    this.#stream = stream;
+    this.#host = host;
+    this.#window = window;
+  }
 
   /** Bytes of data that wait, those of half-sent messages included. */
   get bytes(): number {
@@ -26,19 +52,109 @@ export class SendQueue {
     return this.#head === this.#ops.length;
   }
 
-  /** The op whose turn it is. */
-  get first(): SendOp | undefined {
-    return this.#ops[this.#head];
+  push(kind: Kind, data: Uint8Array | undefined, cause?: Error): void {
+    if (this.#ops === NOTHING) this.#ops = [];
+    this.#ops.push({ kind, data, cause, sent: 0 });
+    if (!data) return;
+    this.#bytes += data.length;
+    this.#host.countQueued(this.#stream, data.length);
   }
 
-  push(kind: Kind, data: Uint8Array | undefined): void {
-    if (this.#ops === NOTHING) this.#ops = [];
-    this.#ops.push({ kind, data, sent: 0 });
-    this.#bytes += data?.length ?? 0;
+  /** Resolves when nothing waits; rejects with the error that {@link failDrained} is given. */
+  drained(): Promise<void> {
+    if (!this.#drained) {
+      let resolve!: () => void;
+      let reject!: (error: Error) => void;
+      const promise = new Promise<void>((res, rej) => {
+        resolve = res;
+        reject = rej;
+      });
+      // Nobody may be listening any more when the stream ends.
+      promise.catch(() => undefined);
+      this.#drained = { promise, resolve, reject };
+    }
+    return this.#drained.promise;
+  }
+
+  /** Called by the writer when it is this stream's turn. */
+  pump(): boolean {
+    const stream = this.#stream;
+    if (stream.isTerminated) return false;
+    const before = this.#bytes;
+    const split = this.#splitSize();
+    let written = 0;
+    let mayGoOn = true;
+    while (mayGoOn && written < TURN_SIZE && !stream.isTerminated) {
+      const op = this.#ops[this.#head];
+      if (!op) break;
+      const size = op.data ? op.data.length - op.sent : 0;
+      if (op.kind !== Kind.Message) {
+        this.#shift();
+        stream.appendWaiting(op);
+      } else mayGoOn = this.#pumpMessage(op, op.data!, split);
+      written += Math.min(size, split);
+    }
+    if (!stream.isTerminated && this.#bytes !== before) {
+      this.#host.countQueued(stream, this.#bytes - before);
+    }
+    if (this.isEmpty) this.#tellDrained();
+    return mayGoOn && !this.isEmpty;
+  }
+
+  /** The stream has ended: drops what waits. */
+  clear(): void {
+    const bytes = this.#bytes;
+    this.#ops = NOTHING;
+    this.#head = 0;
+    this.#bytes = 0;
+    if (bytes > 0) this.#host.countQueued(this.#stream, -bytes);
+    this.#host.writer.remove(this);
+    this.#leavePlace();
+  }
+
+  /** Tells who waits for {@link drained} that it will not happen. */
+  failDrained(error: () => Error): void {
+    const drained = this.#drained;
+    if (!drained) return;
+    this.#drained = undefined;
+    drained.reject(error());
+  }
+
+  /** Appends the next frame of a message; false when it has to wait for credit or a place. */
+  #pumpMessage(op: SendOp, data: Uint8Array, split: number): boolean {
+    const { sent } = op;
+    const { writer } = this.#host;
+    const size = Math.min(split, data.length - sent);
+    const isSplit = data.length > split;
+    if (sent === 0) {
+      if (!this.#isDebited) {
+        this.#isDebited = true;
+        this.#window?.acquire(size);
+      }
+      if (this.#window && this.#window.balance < 0 && size > 0) return false;
+      if (isSplit && !this.#hasPlace) {
+        if (!writer.beginMessage(this)) return false;
+        this.#hasPlace = true;
+      }
+    } else this.#window?.debit(size);
+    op.sent = sent + size;
+    const isDone = op.sent === data.length;
+    this.#stream.appendPart(data, sent, op.sent, isDone);
+    if (!isDone) return true;
+    this.#isDebited = false;
+    this.#leavePlace();
+    this.#shift();
+    return true;
+  }
+
+  #splitSize(): number {
+    const { splitSize } = this.#host.limits;
+    // A frame may take half of the window at most, or withheld credit could strand it.
+    return this.#window ? Math.min(splitSize, this.#host.sendWindow >> 1) : splitSize;
   }
 
   /** Takes the first op out; all of it has been appended. */
-  shift(): void {
+  #shift(): void {
     this.#bytes -= this.#ops[this.#head]!.data?.length ?? 0;
     this.#head++;
     if (this.#head === this.#ops.length) {
@@ -50,9 +166,16 @@ export class SendQueue {
     }
   }
 
-  clear(): void {
-    this.#ops = NOTHING;
-    this.#head = 0;
-    this.#bytes = 0;
+  #leavePlace(): void {
+    if (!this.#hasPlace) return;
+    this.#hasPlace = false;
+    this.#host.writer.endMessage();
+  }
+
+  #tellDrained(): void {
+    const drained = this.#drained;
+    if (!drained) return;
+    this.#drained = undefined;
+    drained.resolve();
   }
 }

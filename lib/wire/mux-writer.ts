@@ -27,7 +27,11 @@ export const MAX_UNFINISHED_MESSAGES = 8;
 export interface Sender {
   /** Appends some of what waits; answers whether more could be appended if there were room. */
   pump(): boolean;
-  /** Appends the frames that add up while they wait (window updates). */
+}
+
+/** Something whose frames add up while they wait and pass the cap (window updates). */
+export interface ControlSender {
+  /** Appends them. */
   appendControl(): void;
 }
 
@@ -78,7 +82,7 @@ export class MuxWriter {
 
   /** Senders that wait for room, in the order of their turns. */
   readonly #ready = new Set<Sender>();
-  readonly #controls = new Set<Sender>();
+  readonly #controls = new Set<ControlSender>();
   #unfinishedMessages = 0;
   /** Senders that wait for a place for a message of several frames. */
   readonly #longWaiters = new Set<Sender>();
@@ -180,7 +184,7 @@ export class MuxWriter {
   }
 
   /** Lets `sender` append its adding-up control frame before the next write. */
-  enqueueControl(sender: Sender): void {
+  enqueueControl(sender: ControlSender): void {
     this.#controls.add(sender);
     this.#schedule();
   }
@@ -189,8 +193,12 @@ export class MuxWriter {
   remove(sender: Sender): void {
     if (this.#ready.size > 0) this.#ready.delete(sender);
     if (this.#longWaiters.size > 0) this.#longWaiters.delete(sender);
-    if (this.#controls.size > 0) this.#controls.delete(sender);
     this.#offerPlace();
+  }
+
+  /** The same for one that was to append a control frame. */
+  removeControl(sender: ControlSender): void {
+    this.#controls.delete(sender);
   }
 
   /**
