@@ -64,7 +64,8 @@ export class PacketAssembler {
         `message id ${messageId} on stream ${header.streamId} where ${this.#floor} is the least allowed: ids must grow from 1`,
       );
     }
-    this.#length = 0;
+    // What was overtaken must not stay in memory that nobody counts any more.
+    if (this.#length > 0) this.release();
     this.#unfinished = true;
     this.#messageId = messageId;
     this.#kind = kind;
@@ -113,6 +114,7 @@ export class PacketAssembler {
   }
 
   #append(bytes: Buffer, start: number, end: number): void {
+    if (start === end) return;
     const needed = this.#length + (end - start);
     const have = this.#buffer;
     if (!have || have.length < needed) {
