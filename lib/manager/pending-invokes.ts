@@ -1,9 +1,13 @@
+import { ProtocolError } from '../errors/drpc-error.js';
 import { decodeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { BufferPool } from '../wire/buffer-pool.js';
 import type { FrameHeader } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
 import { PacketAssembler } from '../wire/packet-assembler.js';
 import type { Uint64 } from '../wire/varint.js';
+
+/** Refused ids whose Invoke is not complete; senders finish one Invoke before they begin many others. */
+const MAX_REFUSED = 1000;
 
 /** A stream that has begun and whose Invoke is not complete. */
 class PendingInvoke {
@@ -44,6 +48,7 @@ export class PendingInvokes {
   readonly #maxMetadataSize: number;
   readonly #maxNameSize: number;
   readonly #entries = new Map<Uint64, PendingInvoke>();
+  #refused = 0;
 
   constructor(pool: BufferPool, maxMetadataSize: number, maxNameSize: number) {
     this.#pool = pool;
@@ -99,7 +104,10 @@ export class PendingInvokes {
     return InvokeStep.Wait;
   }
 
-  /** Remembers that `id` was refused while more of its Invoke is still to come. */
+  /**
+   * Remembers that an id was refused while more of its Invoke is still to come.
+   * @throws ProtocolError when too many of them never end; ends the connection.
+   */
   refuse(header: FrameHeader): void {
     const id = header.streamId;
     if (header.kind === Kind.Invoke && header.done) return this.drop(id);
@@ -108,12 +116,18 @@ export class PendingInvokes {
     entry.assembler.release();
     entry.metadata = undefined;
     entry.isRefused = true;
+    if (++this.#refused > MAX_REFUSED) {
+      throw new ProtocolError(
+        `${this.#refused} invokes were refused and never completed: at most ${MAX_REFUSED} may be under way`,
+      );
+    }
   }
 
   /** Forgets `id`; harmless when it is not pending. */
   drop(id: Uint64): void {
     const entry = this.#entries.get(id);
     if (!entry) return;
+    if (entry.isRefused) this.#refused--;
     entry.assembler.release();
     this.#entries.delete(id);
   }
