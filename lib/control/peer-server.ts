@@ -93,16 +93,19 @@ export class PeerServer {
   }
 
   #accept(stream: Stream): void {
-    this.manager.exempt(stream);
-    stream.handlerEnded();
     if (this.#control || this.#hasAccepted) {
-      return stream.sendError(
+      // An ordinary stream, which takes a slot until its error could be written.
+      stream.sendError(
         new DrpcError(
           DrpcCode.FailedPrecondition,
           'the control stream must be the first of its connection, and there is one',
         ),
       );
+      stream.discard();
+      return stream.handlerEnded();
     }
+    this.manager.exempt(stream);
+    stream.handlerEnded();
     const { pingInterval = DEFAULT_PING_INTERVAL, pingTimeout = DEFAULT_PING_TIMEOUT } = this.#options;
     const control = new ControlStream(
       this.manager,
