@@ -114,6 +114,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
   #frameTimer: Timer | undefined;
   #frameSince = 0;
   #frameNumber = -1;
+  #pausedAt = 0;
 
   #cause: Error | undefined;
   #socketError: Error | undefined;
@@ -272,8 +273,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     this.#streams.close(cause);
     for (const stream of [...this.#unnumbered]) stream.cancel(cause);
     this.#unnumbered.clear();
-    this.#budget?.leave(this);
-    this.#budget?.count(-this.#heldBytes);
+    this.#leaveBudget();
     this.#resolveIfClosed();
     this.#hooks.terminated?.(cause);
   }
@@ -331,16 +331,22 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
 
   countReceived(stream: Stream, delta: number): void {
     this.#heldBytes += delta;
-    if (!this.#cause) this.#budget?.count(delta);
+    this.#budget?.count(delta);
     if (delta > 0) {
       if (this.#heldBytes > this.#options.maxReceivedBytes) this.freeMost();
-    } else if (stream.isTerminated && stream.heldBytes <= 0) this.#undrained.delete(stream);
+    } else if (stream.isTerminated && stream.heldBytes <= 0) {
+      this.#undrained.delete(stream);
+      this.#leaveBudget();
+    }
   }
 
   countQueued(stream: Stream, delta: number): void {
     this.#queuedBytes += delta;
     if (delta <= 0 || this.#queuedBytes <= this.#options.maxQueuedBytes) return;
-    const greatest = this.#streams.greatest((candidate) => candidate.queuedBytes) ?? stream;
+    let greatest = this.#streams.greatest((candidate) => candidate.queuedBytes) ?? stream;
+    for (const candidate of this.#unnumbered) {
+      if (candidate.queuedBytes > greatest.queuedBytes) greatest = candidate;
+    }
     greatest.fail(
       new DrpcError(
         DrpcCode.ResourceExhausted,
@@ -391,6 +397,11 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
         `too much memory is held for messages that nobody reads (${this.#heldBytes} bytes on this connection): the stream that holds most ends (${greatest.heldBytes} bytes)`,
       ),
     );
+  }
+
+  /** A connection that has ended is counted as long as handlers have not taken what it had received. */
+  #leaveBudget(): void {
+    if (this.#cause && this.#heldBytes === 0) this.#budget?.leave(this);
   }
 
   // --------------------------------------------------------------- reading
@@ -455,11 +466,13 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     this.#duplex.pause();
     this.#frameTimer?.cancel();
     this.#frameTimer = undefined;
-    this.#frameNumber = -1;
+    this.#pausedAt = this.clock.now();
   }
 
   #unpause(): void {
     if (--this.#pauses > 0 || this.#cause) return;
+    // The clock of half a frame stood still.
+    this.#frameSince += this.clock.now() - this.#pausedAt;
     if (!this.#isReading) this.#read(undefined);
     if (this.#pauses === 0 && !this.#cause) this.#duplex.resume();
   }
@@ -481,7 +494,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
       this.#frameNumber = number;
       this.#frameSince = clock.now();
     }
-    this.#frameTimer ??= clock.after(frameTimeout, () => this.#checkFrame());
+    this.#frameTimer ??= clock.after(this.#frameSince + frameTimeout - clock.now(), () => this.#checkFrame());
   }
 
   #checkFrame(): void {
