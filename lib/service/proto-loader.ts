@@ -1,0 +1,146 @@
+import { createRequire } from 'node:module';
+import { escapeName } from '../errors/escape.js';
+import { packageError } from './optional-package.js';
+import { ProtoMapKeys, type ProtoType } from './proto-map-keys.js';
+import type { ProtoLoaderOptions, ProtoOptions } from './proto-options.js';
+import { ProtobufEncoding } from './protobuf-encoding.js';
+import { rpcOf, type MethodDefinition, type ServiceDefinition } from './service-definition.js';
+
+/** The part of @grpc/proto-loader that is used. */
+interface ProtoLoader {
+  loadSync(files: string | string[], options?: ProtoLoaderOptions): object;
+}
+
+/** What @grpc/proto-loader says of everything in the files, by full name. */
+type Loaded = LoadedMessage | LoadedEnum | LoadedService;
+
+interface LoadedMessage {
+  format: string;
+  type: ProtoType;
+}
+
+interface LoadedEnum {
+  format: string;
+  type: object;
+}
+
+/** The methods by name. */
+type LoadedService = Record<string, LoadedMethod>;
+
+interface LoadedMethod {
+  requestStream: boolean;
+  responseStream: boolean;
+  originalName?: string;
+  requestSerialize: (value: unknown) => Uint8Array;
+  requestDeserialize: (bytes: Uint8Array) => unknown;
+  responseSerialize: (value: unknown) => Uint8Array;
+  responseDeserialize: (bytes: Uint8Array) => unknown;
+  requestType: LoadedMessage;
+  responseType: LoadedMessage;
+}
+
+/**
+ * The services of the .proto files, in the order of `package`.
+ * @throws Error when @grpc/proto-loader is not installed, a file cannot be read or a package has no service;
+ *   TypeError for options that contradict each other.
+ */
+export function loadProtoServices(options: ProtoOptions): ServiceDefinition[] {
+  const loaded = Object.entries(loadPackageDefinition(options)) as [string, Loaded][];
+  const mapKeys = new ProtoMapKeys(loaded.flatMap(([name, it]) => (isMessage(it) ? [[name, it.type]] : [])));
+  const services = loaded.filter((entry): entry is [string, LoadedService] => isService(entry[1]));
+  if (options.package === undefined) {
+    return services.map(([name, methods]) => toService(name, packageOf(name), methods, mapKeys));
+  }
+  return [options.package].flat().flatMap((packageName) => {
+    const inside = services.filter(([name]) => isInside(name, packageName));
+    if (inside.length === 0) throw noServices(packageName, services);
+    return inside.map(([name, methods]) => toService(name, packageName, methods, mapKeys));
+  });
+}
+
+function loadPackageDefinition({ protoPath, packageDefinition, loader }: ProtoOptions): object {
+  if (packageDefinition === undefined) {
+    return requireLoader().loadSync(typeof protoPath === 'string' ? protoPath : [...protoPath!], loader);
+  }
+  if (protoPath !== undefined) {
+    throw new TypeError('protoPath and packageDefinition are both given: they mean the same, give one');
+  }
+  return packageDefinition;
+}
+
+function requireLoader(): ProtoLoader {
+  try {
+    return createRequire(import.meta.url)('@grpc/proto-loader') as ProtoLoader;
+  } catch (error) {
+    throw packageError(error, '@grpc/proto-loader', 'the option protoPath');
+  }
+}
+
+/** Types have a `format`, and a service has methods alone. */
+function isService(loaded: Loaded): loaded is LoadedService {
+  return typeof loaded.format !== 'string';
+}
+
+function isMessage(loaded: Loaded): loaded is LoadedMessage {
+  return !isService(loaded) && 'field' in loaded.type;
+}
+
+function packageOf(service: string): string {
+  return service.slice(0, Math.max(service.lastIndexOf('.'), 0));
+}
+
+function isInside(service: string, packageName: string): boolean {
+  return packageName === '' || service.startsWith(`${packageName}.`);
+}
+
+function noServices(packageName: string, services: [string, LoadedService][]): Error {
+  const names = services.map(([name]) => name).join(', ') || 'none';
+  return new Error(
+    `package "${escapeName(packageName)}" has no service: those of the .proto files are ${names}`,
+  );
+}
+
+function toService(
+  name: string,
+  packageName: string,
+  methods: LoadedService,
+  mapKeys: ProtoMapKeys,
+): ServiceDefinition {
+  return {
+    name,
+    localName: packageName === '' ? name : name.slice(packageName.length + 1),
+    methods: Object.entries(methods).map(([method, loaded]) => toMethod(name, method, loaded, mapKeys)),
+  };
+}
+
+function toMethod(
+  service: string,
+  name: string,
+  method: LoadedMethod,
+  mapKeys: ProtoMapKeys,
+): MethodDefinition {
+  const { requestSerialize, requestDeserialize, responseSerialize, responseDeserialize } = method;
+  return {
+    rpc: rpcOf(service, name),
+    name,
+    localName: method.originalName ?? name.charAt(0).toLowerCase() + name.slice(1),
+    requestStream: method.requestStream,
+    responseStream: method.responseStream,
+    request: toEncoding(method.requestType.type, requestSerialize, requestDeserialize, mapKeys),
+    response: toEncoding(method.responseType.type, responseSerialize, responseDeserialize, mapKeys),
+  };
+}
+
+function toEncoding(
+  type: ProtoType,
+  encode: (value: unknown) => Uint8Array,
+  decode: (bytes: Uint8Array) => unknown,
+  mapKeys: ProtoMapKeys,
+): ProtobufEncoding {
+  const repairs = mapKeys.repairsOf(type);
+  if (!repairs) return new ProtobufEncoding(type.name, { encode, decode });
+  return new ProtobufEncoding(type.name, {
+    encode: (value) => encode(repairs.beforeEncode(value)),
+    decode: (bytes) => repairs.afterDecode(decode(bytes)),
+  });
+}

@@ -1,0 +1,42 @@
+/** Services from .proto files; the options of Nest's gRPC transport, with their meaning. */
+export interface ProtoOptions {
+  /** The packages whose services are meant; default: every package that is loaded. */
+  package?: string | readonly string[];
+  /** The .proto files, read by the optional package @grpc/proto-loader. */
+  protoPath?: string | readonly string[];
+  /** What @grpc/proto-loader made, instead of `protoPath`. */
+  packageDefinition?: object;
+  /** How @grpc/proto-loader reads the files and what messages look like. */
+  loader?: ProtoLoaderOptions;
+}
+
+/** The options of @grpc/proto-loader. */
+export interface ProtoLoaderOptions {
+  /** Keep the names of fields instead of making them camelCase. Default: false. */
+  keepCase?: boolean;
+  /** Read comments in the alternate way of protobuf.js. Default: false. */
+  alternateCommentMode?: boolean;
+  /** `String` or `Number`: what 64-bit integers become. Default: objects of the package `long`. */
+  longs?: StringConstructor | NumberConstructor;
+  /** `String`: enums become their names. Default: numbers. */
+  enums?: StringConstructor;
+  /** `String` (base64) or `Array`: what bytes become. Default: Buffers. */
+  bytes?: StringConstructor | ArrayConstructor;
+  /** Fields that are not there get their default value. Default: false. */
+  defaults?: boolean;
+  /** Repeated fields that are not there become empty arrays. Default: false. */
+  arrays?: boolean;
+  /** Maps that are not there become empty objects. Default: false. */
+  objects?: boolean;
+  /** A property for each oneof names the field that is set. Default: false. */
+  oneofs?: boolean;
+  /** Infinity and NaN become texts, and google.protobuf.Any is decoded. Default: false. */
+  json?: boolean;
+  /** Folders in which imported files are looked for. */
+  includeDirs?: string[];
+}
+
+/** Whether `options` speak of .proto files at all. */
+export function hasProto({ protoPath, packageDefinition }: ProtoOptions): boolean {
+  return protoPath !== undefined || packageDefinition !== undefined;
+}

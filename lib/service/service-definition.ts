@@ -1,0 +1,50 @@
+import type { Encoding } from '../encoding/encoding.js';
+
+/** An rpc of a protobuf service, whatever described it. */
+export interface MethodDefinition {
+  /** The name on the wire: `/package.Service/Method`. */
+  readonly rpc: string;
+  /** As the .proto file has it: `SayHello`. */
+  readonly name: string;
+  /** As JavaScript has it: `sayHello`. */
+  readonly localName: string;
+  /** Whether the caller sends a stream of messages instead of one. */
+  readonly requestStream: boolean;
+  /** Whether the answer is a stream of messages instead of one. */
+  readonly responseStream: boolean;
+  readonly request: Encoding;
+  readonly response: Encoding;
+}
+
+/** A protobuf service, whatever described it. */
+export interface ServiceDefinition {
+  /** With its package: `interop.v1.Greeter`. */
+  readonly name: string;
+  /** What is left of it inside the package that was asked for: `Greeter`. */
+  readonly localName: string;
+  readonly methods: readonly MethodDefinition[];
+}
+
+/** Names an rpc where its definition is not at hand: `@DrpcMethod('Greeter', 'SayHello')`. */
+export interface MethodName {
+  /** With or without its package. */
+  readonly service: string;
+  readonly method: string;
+}
+
+/** The rpc name of a method of a service that is named with its package. */
+export function rpcOf(service: string, method: string): string {
+  return `/${service}/${method}`;
+}
+
+/**
+ * The services that `name` means: the one of that full name, otherwise those of that name inside their
+ * packages, in the order in which they were loaded.
+ */
+export function findServices(
+  services: readonly ServiceDefinition[],
+  name: string,
+): readonly ServiceDefinition[] {
+  const full = services.find((service) => service.name === name);
+  return full ? [full] : services.filter((service) => service.localName === name);
+}
