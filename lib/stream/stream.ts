@@ -9,6 +9,7 @@ import {
   MessageSizeError,
   ProtocolError,
 } from '../errors/drpc-error.js';
+import { withoutStack } from '../errors/without-stack.js';
 import { marshalError, unmarshalError } from '../wire/error-payload.js';
 import { headerByte, type FrameHeader } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
@@ -144,11 +145,11 @@ export class Stream {
   get cause(): Error | undefined {
     if (this.#cause) return this.#cause;
     if (this.#endedBy === EndedBy.RemoteCancel || this.#endedBy === EndedBy.LocalCancel) {
-      this.#cause = new CanceledError();
+      this.#cause = withoutStack(() => new CanceledError());
     } else if (this.#endedBy === EndedBy.RemoteClose) {
-      this.#cause = new ClosedError('remote closed the stream');
+      this.#cause = withoutStack(() => new ClosedError('remote closed the stream'));
     } else if (this.#endedBy === EndedBy.LocalClose) {
-      this.#cause = new EofError('drpc: stream terminated by sending close');
+      this.#cause = withoutStack(() => new EofError('drpc: stream terminated by sending close'));
     }
     return this.#cause;
   }
@@ -288,7 +289,7 @@ export class Stream {
   setDeadline(ms: number): void {
     if (this.isTerminated) return;
     this.#deadline?.cancel();
-    this.#deadline = this.#host.clock.after(ms, () => this.fail(new DeadlineError()));
+    this.#deadline = this.#host.clock.after(ms, () => this.fail(withoutStack(() => new DeadlineError())));
   }
 
   /** Ends the stream as {@link fail} does and frees what is queued here: it holds too much memory. */
@@ -474,7 +475,7 @@ export class Stream {
       EndedBy.Error,
       cause,
       SendState.Over,
-      new EofError('drpc: stream terminated by sending error'),
+      withoutStack(() => new EofError('drpc: stream terminated by sending error')),
     );
   }
 
