@@ -31,6 +31,8 @@ export class SendQueue implements Sender {
   #ops = NOTHING;
   #head = 0;
   #bytes = 0;
+  /** What the host was told of them. */
+  #counted = 0;
   /** The first op has been debited from the window already. */
   #isDebited = false;
   /** Holds one of the writer's places for messages of several frames. */
@@ -57,7 +59,7 @@ export class SendQueue implements Sender {
     this.#ops.push({ kind, data, cause, sent: 0 });
     if (!data) return;
     this.#bytes += data.length;
-    this.#host.countQueued(this.#stream, data.length);
+    this.#count();
   }
 
   /** Resolves when nothing waits; rejects with the error that {@link failDrained} is given. */
@@ -80,7 +82,6 @@ export class SendQueue implements Sender {
   pump(): boolean {
     const stream = this.#stream;
     if (stream.isTerminated) return false;
-    const before = this.#bytes;
     const split = this.#splitSize();
     let written = 0;
     let mayGoOn = true;
@@ -90,24 +91,23 @@ export class SendQueue implements Sender {
       const size = op.data ? op.data.length - op.sent : 0;
       if (op.kind !== Kind.Message) {
         this.#shift();
+        // Before the stream ends with it: everything was sent.
+        if (this.isEmpty) this.#tellDrained();
         stream.appendWaiting(op);
       } else mayGoOn = this.#pumpMessage(op, op.data!, split);
       written += Math.min(size, split);
     }
-    if (!stream.isTerminated && this.#bytes !== before) {
-      this.#host.countQueued(stream, this.#bytes - before);
-    }
+    this.#count();
     if (this.isEmpty) this.#tellDrained();
     return mayGoOn && !this.isEmpty;
   }
 
   /** The stream has ended: drops what waits. */
   clear(): void {
-    const bytes = this.#bytes;
     this.#ops = NOTHING;
     this.#head = 0;
     this.#bytes = 0;
-    if (bytes > 0) this.#host.countQueued(this.#stream, -bytes);
+    this.#count();
     this.#host.writer.remove(this);
     this.#leavePlace();
   }
@@ -164,6 +164,14 @@ export class SendQueue implements Sender {
       this.#ops.splice(0, this.#head);
       this.#head = 0;
     }
+  }
+
+  /** Tells the host by how much more or less waits than it knows. */
+  #count(): void {
+    const delta = this.#bytes - this.#counted;
+    if (delta === 0) return;
+    this.#counted = this.#bytes;
+    this.#host.countQueued(this.#stream, delta);
   }
 
   #leavePlace(): void {

@@ -438,6 +438,7 @@ export class Stream {
       default:
         // A sender may mark what old receivers may ignore; everything else must be understood.
         if (control) return;
+        this.#recv.release();
         throw new ProtocolError(`unknown frame kind ${kind} on stream ${this.id}: known are 1 to 8`);
     }
   }
