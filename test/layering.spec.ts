@@ -28,7 +28,7 @@ const CORE_FOR_NEST = ['errors', 'clock', 'encoding', 'metadata', 'stream', 'con
 const MAY_IMPORT: Record<string, readonly string[]> = {
   ...CORE,
   service: ['errors', 'encoding', 'metadata', NEST, '@grpc/proto-loader', '@bufbuild/protobuf'],
-  bridge: ['errors', 'encoding', 'metadata', 'stream', NEST],
+  bridge: ['errors', 'encoding', 'metadata', 'stream', NEST, 'class-transformer', 'class-validator'],
   telemetry: ['errors', 'metadata', NEST, '@opentelemetry/api'],
   transport: [...CORE_FOR_NEST, 'manager', 'service', 'bridge', 'telemetry', NEST],
   client: [...CORE_FOR_NEST, 'service', 'bridge', 'telemetry', NEST],

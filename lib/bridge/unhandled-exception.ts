@@ -38,7 +38,7 @@ const PATCHED = Symbol.for('nestjs-drpc.unhandled-exceptions');
 export function passUnhandledExceptions(): void {
   const prototype = BaseRpcExceptionFilter.prototype as unknown as {
     [PATCHED]?: boolean;
-    catch(this: unknown, exception: unknown, host: ArgumentsHost): Observable<unknown>;
+    catch: (this: unknown, exception: unknown, host: ArgumentsHost) => Observable<unknown>;
   };
   if (prototype[PATCHED]) return;
   const original = prototype.catch;

@@ -1,20 +1,25 @@
 import type { DrpcError } from '../errors/drpc-error.js';
 import type { DrpcContext } from './drpc.context.js';
 
+/** A call or event that was accepted. */
+export interface Call {
+  start(): void;
+  /** Gives it up: the server goes down. */
+  cancel(cause: DrpcError): void;
+}
+
 /** What the calls of a server need of it. */
 export interface CallHost {
   /** Whether errors of a handler's own calls to other services are passed on. */
   readonly forwardErrors: boolean;
   /** Whether hooks watch the calls. */
   readonly isTraced: boolean;
-  /** Events that are being handled; their streams may have ended. */
-  readonly events: Set<{ cancel(cause: Error): void }>;
   /** A handler begins; the error if it may not, because too many run. */
   begin(): DrpcError | undefined;
   /** A handler that began has ended. */
   ended(): void;
   /** A call that was accepted is over. */
-  closed(): void;
+  closed(call: Call): void;
   /** Runs `task` between the hooks; it calls `endHook` when the call has ended. */
   trace(
     context: DrpcContext,

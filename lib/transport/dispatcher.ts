@@ -1,7 +1,7 @@
 import { unknownRpc } from '../conn/serve-one.js';
 import type { DrpcError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
-import type { CallHost } from './call-host.js';
+import type { Call, CallHost } from './call-host.js';
 import { DrpcContext } from './drpc.context.js';
 import type { DrpcPeer } from './drpc-peer.js';
 import { EventCall } from './event-call.js';
@@ -24,12 +24,12 @@ export interface DispatcherOptions {
 /** Starts a call for each rpc that arrives, and knows which are under way. */
 export class Dispatcher implements CallHost {
   readonly forwardErrors: boolean;
-  readonly events = new Set<{ cancel(cause: Error): void }>();
   readonly #routes: Routes;
   readonly #hooks: DispatcherHooks;
   readonly #maxHandlers: number;
   #handlers = 0;
-  #calls = 0;
+  /** Accepted and not over. An event is among them when its stream has long ended. */
+  readonly #calls = new Set<Call>();
   #idle: { promise: Promise<void>; resolve: () => void } | undefined;
 
   constructor(routes: Routes, { maxHandlers, forwardErrors }: DispatcherOptions, hooks: DispatcherHooks) {
@@ -42,11 +42,6 @@ export class Dispatcher implements CallHost {
   /** Handlers that run now, of all connections, of ended ones as well. */
   get handlers(): number {
     return this.#handlers;
-  }
-
-  /** Calls and events that were accepted and are not over. */
-  get calls(): number {
-    return this.#calls;
   }
 
   get isTraced(): boolean {
@@ -62,10 +57,12 @@ export class Dispatcher implements CallHost {
       stream.discard();
       return;
     }
-    this.#calls++;
     const context = new DrpcContext(stream, peer, route.isEvent);
-    if (route.isEvent) new EventCall(this, route, stream, context).start();
-    else new MessageCall(this, route, stream, context).start();
+    const call: Call = route.isEvent
+      ? new EventCall(this, route, stream, context)
+      : new MessageCall(this, route, stream, context);
+    this.#calls.add(call);
+    call.start();
   }
 
   begin(): DrpcError | undefined {
@@ -78,9 +75,9 @@ export class Dispatcher implements CallHost {
     this.#handlers--;
   }
 
-  closed(): void {
-    this.#calls--;
-    if (this.#calls > 0 || !this.#idle) return;
+  closed(call: Call): void {
+    this.#calls.delete(call);
+    if (this.#calls.size > 0 || !this.#idle) return;
     this.#idle.resolve();
     this.#idle = undefined;
   }
@@ -99,7 +96,7 @@ export class Dispatcher implements CallHost {
 
   /** Resolves when nothing is under way. */
   whenIdle(): Promise<void> {
-    if (this.#calls === 0) return Promise.resolve();
+    if (this.#calls.size === 0) return Promise.resolve();
     if (!this.#idle) {
       let resolve!: () => void;
       const promise = new Promise<void>((res) => {
@@ -110,8 +107,8 @@ export class Dispatcher implements CallHost {
     return this.#idle.promise;
   }
 
-  /** Stops the handlers of events, which no connection's end stops. */
-  cancelEvents(cause: Error): void {
-    for (const event of [...this.events]) event.cancel(cause);
+  /** Gives up what is under way. */
+  cancel(cause: DrpcError): void {
+    for (const call of [...this.#calls]) call.cancel(cause);
   }
 }

@@ -1,10 +1,8 @@
-import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
+import { createParamDecorator, type ExecutionContext, type Type } from '@nestjs/common';
 import { DrpcContext } from './drpc.context.js';
+import { PATTERN_EXTRAS_METADATA } from './handler-pins.js';
 import { RequestShape } from './route.js';
 import { STREAM_EXTRA, type StreamExtra } from './stream-extras.js';
-
-/** Where Nest's MessagePattern looks for extras that a method has already, and merges them. */
-const PATTERN_EXTRAS_METADATA = 'microservices:pattern_extras';
 
 export interface DrpcStreamOptions {
   /**
@@ -12,6 +10,10 @@ export interface DrpcStreamOptions {
    * reaches the sender. Default: `'observable'`.
    */
   as?: 'observable' | 'iterable';
+  /** A class with the decorators of class-validator: each message becomes an instance of it, or ends the call. */
+  type?: Type<object>;
+  /** class-validator's options, such as `{ whitelist: true }`. */
+  validation?: Readonly<Record<string, unknown>>;
 }
 
 const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionContext) =>
@@ -20,18 +22,28 @@ const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionC
 
 /**
  * Gives a handler its request as a stream of messages: an Observable, or with `{ as: 'iterable' }` an
- * AsyncIterable. Pipes do not look inside.
+ * AsyncIterable. Pipes get the stream itself; to check each message, name its class.
+ * @throws TypeError for an `as` that is neither.
  */
-export function DrpcStream({ as = 'observable' }: DrpcStreamOptions = {}): ParameterDecorator {
+export function DrpcStream(options: Type<object> | DrpcStreamOptions = {}): ParameterDecorator {
+  const { as = 'observable', type, validation } = typeof options === 'function' ? { type: options } : options;
   const extra: StreamExtra = {
-    shape: as === 'iterable' ? RequestShape.Iterable : RequestShape.Observable,
+    shape: shapeOf(as),
+    rule: type && { type, validation },
   };
   return (target, key, index) => {
     giveRequests()(target, key, index);
     const method = (target as Record<string | symbol, object>)[key!]!;
     const extras: unknown = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method);
+    // MessagePattern, which comes later, keeps what is there and adds its own.
     Reflect.defineMetadata(PATTERN_EXTRAS_METADATA, { ...(extras as object), [STREAM_EXTRA]: extra }, method);
   };
+}
+
+function shapeOf(as: unknown): StreamExtra['shape'] {
+  if (as === 'observable') return RequestShape.Observable;
+  if (as === 'iterable') return RequestShape.Iterable;
+  throw new TypeError(`@DrpcStream: as is ${String(as)}: must be 'observable' or 'iterable'`);
 }
 
 function contextOf(execution: ExecutionContext): DrpcContext | undefined {

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
 import { DrpcStatus } from '../bridge/status.js';
 import { passUnhandledExceptions } from '../bridge/unhandled-exception.js';
@@ -18,7 +19,9 @@ import {
   type DrpcServerOptions,
   type ResolvedServerOptions,
 } from './drpc-server.options.js';
+import { HandlerPins } from './handler-pins.js';
 import type { DrpcListener } from './listener.js';
+import { giveModulesToStrategies, USE_MODULES, type ModulesUser } from './modules-access.js';
 import { PeerLog } from './peer-log.js';
 import { Routes } from './routes.js';
 import { ServerConnection } from './server-connection.js';
@@ -26,12 +29,17 @@ import { SocketListener } from './socket-listener.js';
 
 /** How long a client may take to close its end, in ms. */
 const FINISH_TIMEOUT = 2000;
+/** So many handlers are named in a log line. */
+const MAX_NAMES_SHOWN = 50;
 
 /**
  * The strategy that serves a Nest microservice over DRPC:
  * `NestFactory.createMicroservice(AppModule, { strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4000' }) })`.
  */
-export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements CustomTransportStrategy {
+export class DrpcServer
+  extends Server<DrpcServerEvents, DrpcStatus>
+  implements CustomTransportStrategy, ModulesUser
+{
   override transportId = DRPC_TRANSPORT;
   /** Faults of event handlers are logged here, once. */
   override readonly propagatesEventHandlerErrors = true;
@@ -45,7 +53,11 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   readonly #peerLog = new PeerLog(this.logger);
   readonly #receiveBudget: MemoryBudget;
   readonly #untracedStartHook = this.onProcessingStartHook;
+  readonly #unpinned = new Set<string>();
+  #pins: HandlerPins | undefined;
   #listener: DrpcListener | undefined;
+  /** Settles when the listener has begun to listen, or could not. */
+  #starting: Promise<void> | undefined;
   #lastConnectionId = 0;
   #closing: Promise<void> | undefined;
 
@@ -53,6 +65,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   constructor(options: DrpcServerOptions = {}) {
     super();
     passUnhandledExceptions();
+    giveModulesToStrategies();
     this.#options = resolveServerOptions(options);
     this.#routes = new Routes(this.#options);
     this.#receiveBudget = new MemoryBudget(this.#options.maxServerReceivedBytes);
@@ -64,6 +77,11 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     });
   }
 
+  /** @internal Nest announces the server to the application's modules before it adds handlers. */
+  [USE_MODULES](modules: ModulesContainer): void {
+    this.#pins = new HandlerPins(modules);
+  }
+
   /** @throws as {@link Routes.add}: a pattern that can not be served, or is served already. */
   override addHandler(
     pattern: unknown,
@@ -71,7 +89,13 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     isEventHandler = false,
     extras: Record<string, unknown> = {},
   ): void {
+    const isPinned = this.#pins?.isPinned(extras);
+    if (this.#options.strictTransport && !isPinned) {
+      if (isPinned === false) return;
+      throw new Error('strictTransport: this version of Nest does not tell which handlers are pinned');
+    }
     const rpc = this.#routes.add(pattern, callback, isEventHandler, extras);
+    if (isPinned === false) this.#unpinned.add(rpc);
     callback.isEventHandler = isEventHandler;
     callback.extras = extras;
     if (!this.messageHandlers.has(rpc)) this.messageHandlers.set(rpc, callback);
@@ -124,30 +148,38 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   }
 
   async #listen(): Promise<void> {
-    if (this.#closing) await this.#closing;
+    await this.#closing;
     if (this.#listener) throw new Error('DrpcServer is listening already: close it before it listens again');
     const listener = this.#options.listener ?? new SocketListener(this.#options);
     this.#listener = listener;
+    this.#starting = this.#start(listener);
     try {
-      await listener.listen({
-        connection: (duplex) => this.#accept(duplex),
-        error: (error) => this.#report(error),
-      });
+      await this.#starting;
     } catch (error) {
-      if (this.#listener === listener) this.#listener = undefined;
+      this.#listener = undefined;
       throw error;
     }
     if (this.#closing) throw new ClosedError('DrpcServer was closed while it began to listen');
+    this.#tellUnpinned();
     this._status$.next(DrpcStatus.Connected);
     this.#emit('listening', listener.address());
   }
 
+  async #start(listener: DrpcListener): Promise<void> {
+    await this.#routes.load();
+    await listener.listen({
+      connection: (duplex) => this.#accept(duplex),
+      error: (error) => this.#report(error),
+    });
+  }
+
   async #close(listener: DrpcListener): Promise<void> {
+    await this.#starting?.catch(() => undefined);
     const cause = new ClosedError('the server is shutting down');
     listener.stop();
     for (const connection of this.#connections) connection.drain(cause.message);
     await this.#waitForCalls();
-    this.#dispatcher.cancelEvents(cause);
+    this.#dispatcher.cancel(cause);
     const connections = [...this.#connections];
     for (const connection of connections) connection.finish(cause, FINISH_TIMEOUT);
     await Promise.all(connections.map((connection) => connection.closed));
@@ -155,6 +187,16 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     this.#listener = undefined;
     this._status$.next(DrpcStatus.Disconnected);
     this.#emit('close');
+  }
+
+  /** Whoever adds this transport to an application may not think of the handlers it has already. */
+  #tellUnpinned(): void {
+    if (this.#unpinned.size === 0 || !this.#pins?.isHybrid) return;
+    const names = [...this.#unpinned].map((rpc) => `"${escapeName(rpc)}"`);
+    const more = names.length > MAX_NAMES_SHOWN ? ` and ${names.length - MAX_NAMES_SHOWN} more` : '';
+    this.logger.log(
+      `handlers that are not pinned to DRPC_TRANSPORT are reachable over DRPC: ${names.slice(0, MAX_NAMES_SHOWN).join(', ')}${more}`,
+    );
   }
 
   async #waitForCalls(): Promise<void> {

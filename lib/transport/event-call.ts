@@ -3,7 +3,7 @@ import { toDrpcError } from '../bridge/to-drpc-error.js';
 import { UnhandledException } from '../bridge/unhandled-exception.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
-import type { CallHost } from './call-host.js';
+import type { Call, CallHost } from './call-host.js';
 import type { DrpcContext } from './drpc.context.js';
 import { EventRun } from './event-run.js';
 import { missingRequest, readRequest } from './request-errors.js';
@@ -13,7 +13,7 @@ import type { Route } from './route.js';
  * One event. Its sender is answered as soon as it is decoded and a handler found; the handlers run on by
  * themselves, whatever becomes of the stream, and each to its end, whatever becomes of the others.
  */
-export class EventCall implements StreamSink {
+export class EventCall implements StreamSink, Call {
   readonly #host: CallHost;
   readonly #route: Route;
   readonly #stream: Stream;
@@ -46,7 +46,6 @@ export class EventCall implements StreamSink {
     const refusal = this.#host.begin();
     if (refusal) return this.#refuse(refusal);
     this.#isWaiting = false;
-    this.#host.events.add(this);
     this.#stream.closeSend();
     this.#stream.request(Infinity);
     this.#run(data);
@@ -60,8 +59,8 @@ export class EventCall implements StreamSink {
     if (this.#isWaiting) this.#release();
   }
 
-  /** Stops the handlers: the server goes down. */
-  cancel(cause: Error): void {
+  cancel(cause: DrpcError): void {
+    if (this.#isWaiting) return this.#refuse(cause);
     this.#context.end(cause);
     for (const run of this.#runs) run.cancel();
   }
@@ -114,7 +113,6 @@ export class EventCall implements StreamSink {
   }
 
   #ended(): void {
-    this.#host.events.delete(this);
     this.#host.ended();
     this.#release();
     this.#endHook?.();
@@ -123,7 +121,7 @@ export class EventCall implements StreamSink {
   #release(): void {
     this.#isWaiting = false;
     this.#stream.handlerEnded();
-    this.#host.closed();
+    this.#host.closed(this);
     if (!this.#stream.isTerminated) this.#stream.discard();
   }
 }

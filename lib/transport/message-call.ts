@@ -8,7 +8,7 @@ import { toDrpcError } from '../bridge/to-drpc-error.js';
 import { UnhandledException } from '../bridge/unhandled-exception.js';
 import { DrpcError, MessageSizeError } from '../errors/drpc-error.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
-import type { CallHost } from './call-host.js';
+import type { Call, CallHost } from './call-host.js';
 import { missingRequest, readRequest } from './request-errors.js';
 import type { DrpcContext } from './drpc.context.js';
 import { RequestShape, type Route } from './route.js';
@@ -27,7 +27,7 @@ enum State {
  * One call of a message handler: reads its request, runs it through Nest and sends what it gives. Whatever
  * ends the stream before that stops the handler; nothing is written after an end.
  */
-export class MessageCall implements StreamSink, ResultTarget {
+export class MessageCall implements StreamSink, ResultTarget, Call {
   readonly #host: CallHost;
   readonly #route: Route;
   readonly #stream: Stream;
@@ -53,6 +53,10 @@ export class MessageCall implements StreamSink, ResultTarget {
         ? new RequestObservable(stream)
         : new RequestIterator(stream);
     this.#run(this.#requests.values);
+  }
+
+  cancel(cause: DrpcError): void {
+    this.#stream.fail(cause);
   }
 
   // ------------------------------------------------------------ StreamSink
@@ -196,7 +200,7 @@ export class MessageCall implements StreamSink, ResultTarget {
   #release(): void {
     const stream = this.#stream;
     stream.handlerEnded();
-    this.#host.closed();
+    this.#host.closed(this);
     if (this.#requests) {
       // Somebody may have subscribed apart from the result.
       if (this.#requests.isActive) return;

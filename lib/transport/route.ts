@@ -1,4 +1,5 @@
 import type { MessageHandler } from '@nestjs/microservices';
+import type { MessageRule, MessageValidator } from '../bridge/message-validator.js';
 import type { Payload } from '../stream/stream.js';
 
 /** How a handler takes its request. */
@@ -23,6 +24,8 @@ export interface Route {
   marshal(value: unknown): Payload;
   /** @throws whatever the encoding throws for bytes that it can not read. */
   unmarshal(bytes: Buffer, start: number, end: number): unknown;
-  /** Checks and transforms one message of a stream. @throws DrpcError with code 3. */
-  validate: ((value: unknown) => unknown) | undefined;
+  /** What each message of a stream has to be. */
+  readonly rule: MessageRule | undefined;
+  /** Made of the rule when the server begins to listen. */
+  validate: MessageValidator | undefined;
 }

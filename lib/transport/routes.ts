@@ -1,9 +1,10 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { resolveEncoding, type EncodingName } from '../bridge/encodings.js';
+import { loadMessageValidator } from '../bridge/message-validator.js';
 import { patternToRpc } from '../bridge/pattern.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { escapeName } from '../errors/escape.js';
-import { readStreamExtras } from './stream-extras.js';
+import { readStreamExtra } from './stream-extras.js';
 import { RequestShape, type Route } from './route.js';
 
 export interface RoutesOptions {
@@ -51,8 +52,11 @@ export class Routes {
     return rpc;
   }
 
-  *[Symbol.iterator](): Iterator<Route> {
-    yield* this.#routes.values();
+  /** Loads what the handlers need. @throws Error that names a package that is missing. */
+  async load(): Promise<void> {
+    for (const route of this.#routes.values()) {
+      if (route.rule) route.validate ??= await loadMessageValidator(route.rule);
+    }
   }
 
   #route(
@@ -65,20 +69,21 @@ export class Routes {
       extras['encoding'] ?? this.#options.encodings[rpc] ?? 'json',
       `encoding of "${escapeName(rpc)}"`,
     );
-    const requests = readStreamExtras(extras);
-    if (isEvent && requests) {
+    const stream = readStreamExtra(extras);
+    if (isEvent && stream) {
       throw new TypeError(`event handler of "${escapeName(rpc)}" takes a stream: an event is one message`);
     }
     return {
       rpc,
       isEvent,
       handlers: [handler],
-      request: requests?.shape ?? RequestShape.One,
+      request: stream?.shape ?? RequestShape.One,
       encoding: encoding.name,
       marshal: (value) => encoding.marshal(value),
       unmarshal: encoding.unmarshalRange
         ? (bytes, start, end) => encoding.unmarshalRange!(bytes, start, end)
         : (bytes, start, end) => encoding.unmarshal(bytes.subarray(start, end)),
+      rule: stream?.rule,
       validate: undefined,
     };
   }

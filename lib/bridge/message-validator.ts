@@ -1,0 +1,68 @@
+import type { Type } from '@nestjs/common';
+import { DrpcCode } from '../errors/codes.js';
+import { DrpcError } from '../errors/drpc-error.js';
+import { typeName } from '../errors/type-name.js';
+
+/** How the messages of a stream are checked: the class they become, and class-validator's own options. */
+export interface MessageRule {
+  readonly type: Type<object>;
+  readonly validation?: Readonly<Record<string, unknown>>;
+}
+
+/** Makes an instance of a message's value and checks it. @throws DrpcError with code 3 and what is wrong. */
+export type MessageValidator = (value: unknown) => unknown;
+
+interface Violation {
+  property: string;
+  constraints?: Record<string, string>;
+  children?: Violation[];
+}
+
+interface Packages {
+  readonly plainToInstance: (type: Type<object>, value: object) => object;
+  readonly validateSync: (value: object, options: object) => Violation[];
+}
+
+/**
+ * A validator by class-transformer and class-validator, which are loaded only here. Checks that need to wait
+ * (asynchronous validators) are left out: messages of a stream are told in the turn in which they come.
+ * @throws Error that says what to install.
+ */
+export async function loadMessageValidator({ type, validation }: MessageRule): Promise<MessageValidator> {
+  const { plainToInstance, validateSync } = await loadPackages();
+  // Nest's own ValidationPipe lets values without any rule pass as well.
+  const options = { forbidUnknownValues: false, ...validation };
+  return (value) => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw invalid([`message is ${typeName(value)}: must be an object`]);
+    }
+    const instance = plainToInstance(type, value);
+    const violations = validateSync(instance, options);
+    if (violations.length > 0) throw invalid(violations.flatMap((violation) => messagesOf(violation, '')));
+    return instance;
+  };
+}
+
+async function loadPackages(): Promise<Packages> {
+  try {
+    const [transformer, validator] = await Promise.all([
+      import('class-transformer'),
+      import('class-validator'),
+    ]);
+    return { plainToInstance: transformer.plainToInstance, validateSync: validator.validateSync };
+  } catch (error) {
+    throw new Error(
+      '@DrpcStream with a class needs class-validator and class-transformer: npm install class-validator class-transformer',
+      { cause: error },
+    );
+  }
+}
+
+function messagesOf({ property, constraints = {}, children = [] }: Violation, path: string): string[] {
+  const own = Object.values(constraints).map((text) => path + text);
+  return [...own, ...children.flatMap((child) => messagesOf(child, `${path}${property}.`))];
+}
+
+function invalid(messages: string[]): DrpcError {
+  return new DrpcError(DrpcCode.InvalidArgument, messages.join('; '));
+}
