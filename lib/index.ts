@@ -2,8 +2,27 @@
 
 export { type EncodingName } from './bridge/encodings.js';
 export { DrpcException, type DrpcExceptionOptions } from './bridge/exception.js';
+export { type DrpcPattern } from './bridge/pattern.js';
 export { DrpcStatus } from './bridge/status.js';
 export { DRPC_TRANSPORT } from './bridge/transport-id.js';
+export {
+  drpcClient,
+  DrpcClient,
+  DrpcRecord,
+  DrpcRecordBuilder,
+  type DrpcApiPattern,
+  type DrpcArguments,
+  type DrpcCallOptions,
+  type DrpcClientEvents,
+  type DrpcClientInterceptor,
+  type DrpcClientOptions,
+  type DrpcClientProvider,
+  type DrpcFreePattern,
+  type DrpcOutgoingCall,
+  type DrpcRequest,
+  type DrpcResponse,
+} from './client/index.js';
+export { type PeerProfile } from './control/peer-conn.js';
 export { bytesEncoding, jsonEncoding, type Encoding } from './encoding/encoding.js';
 export { DrpcCode } from './errors/codes.js';
 export {
@@ -15,6 +34,9 @@ export {
   type ErrorDetail,
 } from './errors/drpc-error.js';
 export { type Metadata } from './metadata/metadata.js';
+export { type LookupAddress } from './pool/address.js';
+export { type BalancePolicy } from './pool/balancer.js';
+export { type ConnectionPool, type PoolConnection } from './pool/connection-pool.js';
 export {
   DrpcContext,
   DrpcMetadata,

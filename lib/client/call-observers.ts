@@ -1,0 +1,124 @@
+import { DrpcCode } from '../errors/codes.js';
+import { DrpcError } from '../errors/drpc-error.js';
+import type { CallObserver } from '../pool/call.js';
+import type { CallHandle } from './drpc-client.interceptor.js';
+
+/** Starts a call for an observer that asks for its answers one by one. */
+type Open = (observer: CallObserver<unknown>) => CallHandle;
+
+/** The one answer of a call, as a promise. */
+export class Answer implements CallObserver<unknown> {
+  readonly #name: string;
+  readonly #resolve: (value: unknown) => void;
+  readonly #reject: (error: Error) => void;
+  #call: CallHandle | undefined;
+  #value: unknown;
+  #hasValue = false;
+  #surplus: DrpcError | undefined;
+
+  private constructor(name: string, resolve: (value: unknown) => void, reject: (error: Error) => void) {
+    this.#name = name;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  /** @param name of the call, for errors */
+  static to(name: string, open: Open): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const answer = new Answer(name, resolve, reject);
+      answer.#call = open(answer);
+      if (answer.#surplus) answer.#call.cancel(answer.#surplus);
+    });
+  }
+
+  next(value: unknown): void {
+    if (!this.#hasValue) {
+      this.#hasValue = true;
+      this.#value = value;
+      return;
+    }
+    this.#surplus = new DrpcError(
+      DrpcCode.Internal,
+      `${this.#name} was answered more than once: call() takes one answer, stream() and send() take many`,
+    );
+    this.#reject(this.#surplus);
+    this.#call?.cancel(this.#surplus);
+  }
+
+  error(error: Error): void {
+    this.#reject(error);
+  }
+
+  complete(): void {
+    this.#resolve(this.#value);
+  }
+}
+
+interface Waiter {
+  resolve: (result: IteratorResult<unknown, undefined>) => void;
+  reject: (error: Error) => void;
+}
+
+/** The answers of a call, one for each time somebody asks: the asker's pace reaches the server. */
+export class AnswerIterator implements AsyncIterableIterator<unknown, undefined> {
+  readonly #open: Open;
+  #call: CallHandle | undefined;
+  #waiters: Waiter[] = [];
+  /** Answers beyond what was asked for, which only an interceptor can make. */
+  #surplus: unknown[] = [];
+  #isOver = false;
+  #error: Error | undefined;
+
+  /** @param open called when the first answer is asked for, with no demand */
+  constructor(open: Open) {
+    this.#open = open;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<unknown, undefined>> {
+    if (this.#surplus.length > 0) return Promise.resolve({ done: false, value: this.#surplus.shift() });
+    if (this.#isOver) return this.#ended();
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#call ??= this.#open({
+        next: (value) => this.#take(value),
+        error: (error) => this.#end(error),
+        complete: () => this.#end(undefined),
+      });
+      this.#call.request(1);
+    });
+  }
+
+  /** Who leaves early gives the call up. */
+  return(): Promise<IteratorResult<unknown, undefined>> {
+    if (!this.#isOver) this.#call?.cancel();
+    this.#surplus = [];
+    this.#end(undefined);
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  #take(value: unknown): void {
+    const waiter = this.#waiters.shift();
+    if (waiter) waiter.resolve({ done: false, value });
+    else this.#surplus.push(value);
+  }
+
+  #end(error: Error | undefined): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#error = error;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const { resolve, reject } of waiters) this.#ended().then(resolve, reject);
+  }
+
+  /** The error once, to whoever asks first; then the ordinary end. */
+  #ended(): Promise<IteratorResult<unknown, undefined>> {
+    const error = this.#error;
+    this.#error = undefined;
+    return error ? Promise.reject(error) : Promise.resolve({ done: true, value: undefined });
+  }
+}

@@ -1,0 +1,12 @@
+export {
+  type DrpcApiPattern,
+  type DrpcArguments,
+  type DrpcFreePattern,
+  type DrpcRequest,
+  type DrpcResponse,
+} from './drpc-api.js';
+export { drpcClient, type DrpcClientProvider } from './drpc-client.helper.js';
+export { type DrpcClientInterceptor, type DrpcOutgoingCall } from './drpc-client.interceptor.js';
+export { type DrpcClientOptions } from './drpc-client.options.js';
+export { DrpcClient, type DrpcClientEvents } from './drpc.client.js';
+export { DrpcRecord, DrpcRecordBuilder, type DrpcCallOptions } from './drpc.record.js';

@@ -1,0 +1,44 @@
+import { isIP, isIPv6 } from 'node:net';
+
+/** Where a service is. */
+export interface Address {
+  readonly kind: 'tcp' | 'tls' | 'unix';
+  /** Name or IP address, without brackets; empty for a unix socket. */
+  readonly host: string;
+  /** 0 for a unix socket. */
+  readonly port: number;
+  /** Of a unix socket, otherwise empty. */
+  readonly path: string;
+  /** The name that stood in place of `host` before it was resolved: the one in the server's certificate. */
+  readonly name?: string;
+}
+
+/** The URL of an address, for messages and logs. */
+export function formatAddress({ kind, host, port, path }: Address): string {
+  if (kind === 'unix') return `drpc+unix:${path}`;
+  return `${kind === 'tls' ? 'drpcs' : 'drpc'}://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+/** Whether a name has to be looked up before the address can be dialled. */
+export function isNamed({ kind, host }: Address): boolean {
+  return kind !== 'unix' && isIP(host) === 0;
+}
+
+/** What a look-up answers, as `dns.lookup` does. */
+export interface LookupAddress {
+  address: string;
+  family: number;
+}
+
+/**
+ * The addresses behind a name that are servers of their own. A host with one address of each family is one
+ * server, which is left to Node to reach by the family that answers; more of a family are several.
+ */
+export function spread(address: Address, found: readonly LookupAddress[]): Address[] {
+  const first = found[0]?.family;
+  const own = found.filter(({ family }) => family === first);
+  const others = found.filter(({ family }) => family !== first);
+  const servers = others.length > own.length ? others : own;
+  if (servers.length < 2) return [address];
+  return servers.map(({ address: host }) => ({ ...address, host, name: address.host }));
+}

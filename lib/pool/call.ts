@@ -1,0 +1,365 @@
+import type { Clock, Timer } from '../clock/clock.js';
+import { abortCause } from '../conn/conn.js';
+import type { PeerConn } from '../control/peer-conn.js';
+import type { Encoding } from '../encoding/encoding.js';
+import { DrpcCode } from '../errors/codes.js';
+import { DeadlineError, DrpcError } from '../errors/drpc-error.js';
+import { isStreamRefused } from '../errors/error-info.js';
+import { escapeName } from '../errors/escape.js';
+import type { Metadata } from '../metadata/metadata.js';
+import type { Payload, Stream, StreamSink } from '../stream/stream.js';
+import { backoffDelay, type BackoffOptions } from './backoff.js';
+import type { Link, LinkedCall } from './link.js';
+import { Outbox, type RequestSink, type RequestFeed } from './outbox.js';
+
+/** Told what comes of a call, in the turn in which it happens. An Observable's subscriber is one. */
+export interface CallObserver<T> {
+  next(value: T): void;
+  /** The call has failed. Whoever cancels it is not told. */
+  error(error: Error): void;
+  /** The call has ended well; in the turn of the last message when they arrived together. */
+  complete(): void;
+}
+
+/** What is asked of a server. */
+export interface CallSpec {
+  readonly rpc: string;
+  readonly encoding: Encoding;
+  /** The one message of the request. */
+  readonly payload?: Payload;
+  /** In its place: where the messages of a request stream come from. */
+  readonly source?: RequestFeed;
+  readonly metadata?: Readonly<Metadata>;
+  /** In ms, from the start of the call: waiting for a connection counts. */
+  readonly timeout?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What a call needs of its pool. */
+export interface CallHost {
+  readonly clock: Clock;
+  /** How long calls pause that a server refused to start. */
+  readonly refusalBackoff: BackoffOptions;
+  /** Bytes that a source which can not wait may leave while its call is without connection. */
+  readonly sendQueueSize: number;
+  /** Opens the call on a connection, now or once there is one; refuses it where there will be none. */
+  submit(call: Call): void;
+  /** Forgets a call that waits for a connection. */
+  withdraw(call: Call): void;
+}
+
+/** So often a call is sent again after refusals. */
+const MAX_REFUSALS = 10;
+
+/**
+ * One call from start to end, on whatever connection it runs. While the server provably never started it, it
+ * may move to another; otherwise the end of its connection is its own.
+ *
+ *     start --> waits for a connection --> open on a stream --> ended, told once
+ *                     ^                          |
+ *                     +-- never sent, refused, --+
+ *                         above a goaway
+ *
+ * The stream's events come here directly: no promise, closure or error is made on the way.
+ */
+export class Call implements StreamSink, RequestSink, LinkedCall {
+  previous: LinkedCall | undefined;
+  following: LinkedCall | undefined;
+
+  readonly #host: CallHost;
+  readonly #spec: CallSpec;
+  readonly #observer: CallObserver<unknown>;
+  /** Of a request stream. */
+  readonly #outbox: Outbox | undefined;
+  #stream: Stream | undefined;
+  /** The connection that carries the stream, as long as the stream lives. */
+  #link: Link | undefined;
+  /** The connection that carried it last. */
+  #conn: PeerConn | undefined;
+  #demand: number;
+  /** When the call has to be over, by the clock. */
+  #deadline = Infinity;
+  /** Ends the waiting: for a connection at the deadline, after a refusal by a new attempt. */
+  #timer: Timer | undefined;
+  #refusals = 0;
+  #isDone = false;
+
+  /** @param demand answers asked for; {@link request} asks for more. Default: all that come. */
+  constructor(host: CallHost, spec: CallSpec, observer: CallObserver<unknown>, demand = Infinity) {
+    this.#host = host;
+    this.#spec = spec;
+    this.#observer = observer;
+    this.#demand = demand;
+    if (spec.source) this.#outbox = new Outbox(host.sendQueueSize);
+  }
+
+  get rpc(): string {
+    return this.#spec.rpc;
+  }
+
+  /** Whether the call has ended; nothing is told any more. */
+  get isDone(): boolean {
+    return this.#isDone;
+  }
+
+  get stream(): Stream | undefined {
+    return this.#stream;
+  }
+
+  /** Starts the call: where a connection has room, its request is written in this turn. */
+  start(): this {
+    const { signal, timeout } = this.#spec;
+    if (signal) {
+      if (signal.aborted) return this.#refuseStart(abortCause(signal));
+      signal.addEventListener('abort', this);
+    }
+    if (timeout !== undefined) {
+      if (timeout <= 0) return this.#refuseStart(new DeadlineError());
+      this.#deadline = this.#host.clock.now() + timeout;
+    }
+    this.#host.submit(this);
+    return this;
+  }
+
+  /** Asks for `count` more answers. */
+  request(count: number): void {
+    this.#demand += count;
+    if (!this.#isDone) this.#stream?.request(count);
+  }
+
+  /** Gives the call up and tells the server if it may know of it. The observer hears nothing more. */
+  cancel(cause?: Error): void {
+    if (this.#isDone) return;
+    this.#settle();
+    const stream = this.#stream;
+    if (!stream) return;
+    stream.sendCancel(cause);
+    stream.discard();
+  }
+
+  /** The teardown of an Observable; as {@link cancel}. */
+  unsubscribe(): void {
+    this.cancel();
+  }
+
+  /** Gives the call up as {@link cancel} does, and tells the observer why. */
+  abort(cause: Error): void {
+    if (this.#isDone) return;
+    this.cancel(cause);
+    this.#observer.error(cause);
+  }
+
+  /** @internal The signal has aborted. */
+  handleEvent(): void {
+    this.abort(abortCause(this.#spec.signal!));
+  }
+
+  // ------------------------------------------------------------- RequestSink
+
+  send(payload: Payload): boolean {
+    const outbox = this.#outbox!;
+    if (this.#isDone || outbox.isClosed) return false;
+    const stream = this.#stream;
+    try {
+      if (!stream) return outbox.keep(payload);
+      outbox.hasSent = true;
+      return stream.canSend && stream.trySend(payload);
+    } catch (error) {
+      this.abort(DrpcError.from(error));
+      return false;
+    }
+  }
+
+  async drained(): Promise<void> {
+    while (!this.#isDone && !this.#stream) await this.#outbox!.attached();
+    // A stream that has ended tells its sink so.
+    if (!this.#isDone) await this.#stream!.drained().catch(() => undefined);
+  }
+
+  closeSend(): void {
+    if (this.#isDone) return;
+    this.#outbox!.isClosed = true;
+    this.#stream?.closeSend();
+  }
+
+  fail(error: Error): void {
+    if (this.#isDone) return;
+    this.#settle();
+    const stream = this.#stream;
+    if (stream) {
+      // Ordered behind the messages that were sent; the text of a foreign error stays here.
+      const isMeant = error instanceof DrpcError;
+      stream.sendError(isMeant ? error : new DrpcError(DrpcCode.Unknown, 'the request stream failed'));
+      stream.discard();
+    }
+    this.#observer.error(error);
+  }
+
+  // ---------------------------------------------------------------- the pool's
+
+  /** @internal Opens the call on `link`, which has room. */
+  open(link: Link): void {
+    const { rpc, payload, metadata } = this.#spec;
+    const left = this.#timeLeft();
+    if (left !== undefined && left <= 0) return this.#fail(new DeadlineError());
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#link = link;
+    this.#conn = link.conn;
+    link.add(this);
+    try {
+      this.#stream = this.#outbox
+        ? link.conn.open(rpc, this, metadata, left)
+        : link.conn.openUnary(rpc, payload!, this, metadata, left);
+    } catch (error) {
+      this.terminated();
+      return this.#fail(DrpcError.from(error));
+    }
+    this.#stream.request(this.#demand);
+    if (this.#outbox) this.#feed(this.#outbox, this.#stream);
+  }
+
+  /** @internal No connection has room: the call ends by itself when its time is up. */
+  wait(): void {
+    const left = this.#timeLeft();
+    if (left === undefined) return;
+    this.#timer = this.#host.clock.after(Math.max(left, 0), () => this.#fail(new DeadlineError()));
+  }
+
+  /** @internal There is no connection for this call, nor will there be. */
+  refuse(error: Error): void {
+    this.#fail(error);
+  }
+
+  moveOn(cause: Error): void {
+    const stream = this.#stream;
+    if (this.#isDone || !stream) return;
+    if (this.#outbox?.hasSent) return void stream.cancel(cause);
+    stream.discard();
+    stream.cancel(cause);
+    this.terminated();
+    this.#submitAgain();
+  }
+
+  // --------------------------------------------------------------- StreamSink
+
+  /** @internal */
+  message(bytes: Buffer, start: number, end: number, isLast: boolean): void {
+    if (this.#isDone) return;
+    let value: unknown;
+    try {
+      const { encoding } = this.#spec;
+      value = encoding.unmarshalRange
+        ? encoding.unmarshalRange(bytes, start, end)
+        : encoding.unmarshal(bytes.subarray(start, end));
+    } catch (error) {
+      return this.abort(this.#undecodable(error));
+    }
+    if (this.#demand !== Infinity) this.#demand--;
+    if (!isLast) return this.#observer.next(value);
+    // Finished first: who leaves with the last message is not one who gives up.
+    this.#finish();
+    this.#observer.next(value);
+    this.#observer.complete();
+  }
+
+  /** @internal */
+  end(cause: Error | undefined): void {
+    if (this.#isDone) return;
+    if (cause === undefined) {
+      this.#finish();
+      this.#observer.complete();
+    } else if (this.#isUnsent(cause)) this.#submitAgain();
+    else if (!isStreamRefused(cause) || !this.#tryLater()) this.#fail(cause);
+  }
+
+  /** @internal */
+  terminated(): void {
+    const link = this.#link;
+    if (!link) return;
+    this.#link = undefined;
+    link.remove(this);
+  }
+
+  // ------------------------------------------------------------------- inside
+
+  #refuseStart(error: Error): this {
+    this.#fail(error);
+    return this;
+  }
+
+  #timeLeft(): number | undefined {
+    return this.#deadline === Infinity ? undefined : this.#deadline - this.#host.clock.now();
+  }
+
+  #feed(outbox: Outbox, stream: Stream): void {
+    if (!outbox.isStarted) {
+      outbox.isStarted = true;
+      this.#spec.source!.start(this);
+      return;
+    }
+    outbox.attach((payload) => this.send(payload));
+    if (outbox.isClosed) stream.closeSend();
+  }
+
+  /** Whether the connection died before anything of the call was handed to its socket. */
+  #isUnsent(cause: Error): boolean {
+    const stream = this.#stream;
+    // Without a stream it ended while it was being opened: a fault of the request.
+    if (!stream || cause !== this.#conn?.manager.cause) return false;
+    return stream.isUnsent && !this.#outbox?.hasSent;
+  }
+
+  #submitAgain(): void {
+    this.#stream = undefined;
+    this.#host.submit(this);
+  }
+
+  /** Tries a refused call again after a pause, as long as its timeout allows. */
+  #tryLater(): boolean {
+    if (this.#outbox?.hasSent || this.#refusals >= MAX_REFUSALS) return false;
+    const pause = backoffDelay(++this.#refusals, this.#host.refusalBackoff);
+    const left = this.#timeLeft();
+    if (left !== undefined && left <= pause) return false;
+    this.#stream = undefined;
+    this.#timer = this.#host.clock.after(pause, () => {
+      this.#timer = undefined;
+      this.#host.submit(this);
+    });
+    return true;
+  }
+
+  #undecodable(cause: unknown): DrpcError {
+    const { rpc, encoding } = this.#spec;
+    return new DrpcError(
+      DrpcCode.Internal,
+      `the answer of rpc "${escapeName(rpc)}" can not be decoded: it is not ${encoding.name}`,
+      { cause },
+    );
+  }
+
+  /** The server has answered all it will. */
+  #finish(): void {
+    this.#settle();
+    // A request stream that the server did not read to its end.
+    if (this.#outbox && !this.#outbox.isClosed) this.#stream?.close();
+  }
+
+  #fail(error: Error): void {
+    if (this.#isDone) return;
+    this.#settle();
+    this.#observer.error(error);
+  }
+
+  /** Nothing of this call is told or sent from here on, and nothing else holds on to it. */
+  #settle(): void {
+    this.#isDone = true;
+    this.#timer?.cancel();
+    this.#spec.signal?.removeEventListener('abort', this);
+    if (!this.#stream) this.#host.withdraw(this);
+    if (this.#outbox) {
+      this.#spec.source!.stop();
+      this.#outbox.wake();
+    }
+  }
+}

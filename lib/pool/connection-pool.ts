@@ -1,0 +1,354 @@
+import type { Clock, Timer } from '../clock/clock.js';
+import { DrpcCode } from '../errors/codes.js';
+import { ClosedError, DrpcError } from '../errors/drpc-error.js';
+import { formatAddress, type Address } from './address.js';
+import type { BackoffOptions } from './backoff.js';
+import { Balancer } from './balancer.js';
+import { Call, type CallHost, type CallObserver, type CallSpec } from './call.js';
+import { Want, type EndpointHost } from './endpoint.js';
+import type { Link } from './link.js';
+import { resolvePoolOptions, type PoolOptions, type ResolvedPoolOptions } from './pool.options.js';
+import { Target } from './target.js';
+
+/** How calls pause that a server refused to start, in ms. */
+const REFUSAL_BACKOFF = { initial: 20, max: 1000 };
+
+export type PoolStatus = 'connected' | 'disconnected' | 'reconnecting' | 'closed';
+
+export interface PoolHooks {
+  /** The status has changed; `cause` says why a connection is no more. */
+  status?(status: PoolStatus, cause: Error | undefined): void;
+  /** A connection could not be made, or one of several was lost. */
+  error?(error: DrpcError): void;
+  /** A server is not of this library, and is treated as the most careful profile demands. */
+  plainPeer?(address: Address): void;
+}
+
+/** One connection, for those who look at the pool. */
+export interface PoolConnection {
+  readonly url: string;
+  readonly profile: 'own' | 'storj' | 'cockroach' | 'cockroach-fc';
+  /** Calls in flight. */
+  readonly calls: number;
+  /** Whether it finishes its calls and takes no more. */
+  readonly isDraining: boolean;
+}
+
+/**
+ * The connections of a client and the calls that wait for one. Made when first needed, kept up from then on;
+ * servers that do not answer are left out until they do.
+ *
+ *     Pool -+- Target (a URL) -+- Endpoint (a server) -+- Link (a connection) -+- Call
+ *           |                  |                       |                       +- Call
+ *           +- Target          +- Endpoint             +- Link
+ *           +- waiting calls
+ */
+export class ConnectionPool implements CallHost, EndpointHost {
+  readonly options: ResolvedPoolOptions;
+  readonly clock: Clock;
+  readonly sendQueueSize: number;
+  readonly refusalBackoff: BackoffOptions;
+  readonly #hooks: PoolHooks;
+  readonly #targets: readonly Target[];
+  readonly #balancer: Balancer;
+  /** Connections that take calls, of servers that carry many calls on one. */
+  #shared: Link[] = [];
+  /** Free connections of servers that carry one call at a time; the one free longest first. */
+  #free: Link[] = [];
+  /** Connections that take calls, of both kinds. */
+  #open = 0;
+  readonly #waiting = new Set<Call>();
+  #connecting: { resolve: () => void; reject: (error: Error) => void }[] = [];
+  #status: PoolStatus = 'disconnected';
+  #hasConnected = false;
+  #isFlushing = false;
+  #idleTimer: Timer | undefined;
+  #lastError: DrpcError | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: PoolOptions, hooks: PoolHooks = {}) {
+    this.options = resolvePoolOptions(options);
+    this.clock = this.options.clock;
+    this.sendQueueSize = this.options.sendQueueSize;
+    this.refusalBackoff = { ...REFUSAL_BACKOFF, random: this.options.backoff.random };
+    this.#hooks = hooks;
+    this.#balancer = new Balancer(this.options.balance);
+    this.#targets = this.options.addresses.map((address) => new Target(this, address));
+  }
+
+  get status(): PoolStatus {
+    return this.#status;
+  }
+
+  /** Calls that wait for a connection. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  get connections(): PoolConnection[] {
+    return this.#endpoints().flatMap(({ address, links }) =>
+      [...links].map(({ conn, load, isDraining }) => ({
+        url: formatAddress(address),
+        profile: conn.profile,
+        calls: load,
+        isDraining,
+      })),
+    );
+  }
+
+  /**
+   * Starts a call. Where a connection has room its request is written in this turn.
+   * @param demand answers asked for; default: all that come
+   */
+  call(spec: CallSpec, observer: CallObserver<unknown>, demand?: number): Call {
+    return new Call(this, spec, observer, demand).start();
+  }
+
+  /**
+   * Resolves once a server has been reached; callers share what is under way.
+   * @throws ClosedError when none could.
+   */
+  connect(): Promise<void> {
+    if (this.#closing) return Promise.reject(new ClosedError('the client is closed'));
+    if (this.#open > 0) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#connecting.push({ resolve, reject });
+      this.#ensure(Want.Connect);
+    });
+  }
+
+  /** Ends all connections and calls; resolves when all sockets are closed. May be called again. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close(new ClosedError('the client is closed'));
+    return this.#closing;
+  }
+
+  async #close(cause: ClosedError): Promise<void> {
+    this.#idleTimer?.cancel();
+    this.#shared = [];
+    this.#free = [];
+    this.#open = 0;
+    this.#setStatus('closed', undefined);
+    const closed = Promise.all(this.#targets.map((target) => target.close(cause)));
+    this.#giveUp(cause);
+    await closed;
+  }
+
+  // ------------------------------------------------------------------ CallHost
+
+  submit(call: Call): void {
+    // Those that wait were first.
+    if (this.#waiting.size === 0) {
+      const link = this.#pick();
+      if (link) return call.open(link);
+    }
+    this.#wait(call);
+  }
+
+  withdraw(call: Call): void {
+    this.#waiting.delete(call);
+  }
+
+  #wait(call: Call): void {
+    if (this.#closing) return call.refuse(new ClosedError('the client is closed'));
+    const { failFast, maxQueuedCalls } = this.options;
+    if (!failFast && this.#open === 0 && this.#waiting.size >= maxQueuedCalls) {
+      return call.refuse(
+        new DrpcError(
+          DrpcCode.ResourceExhausted,
+          `${this.#waiting.size} calls wait for a connection: at most ${maxQueuedCalls} may`,
+        ),
+      );
+    }
+    this.#waiting.add(call);
+    call.wait();
+    this.#ensure(Want.Call);
+    this.#judge();
+  }
+
+  // -------------------------------------------------------------- EndpointHost
+
+  get isKeptUp(): boolean {
+    return !this.#closing && (this.#hasConnected || (!this.options.failFast && this.#waiting.size > 0));
+  }
+
+  get waitingShare(): number {
+    const endpoints = this.#endpoints().filter(({ usable, dialing }) => usable + dialing > 0).length;
+    return Math.ceil(this.#waiting.size / Math.max(endpoints, 1));
+  }
+
+  opened(link: Link): void {
+    this.#open++;
+    this.#hasConnected = true;
+    this.#lastError = undefined;
+    if (link.isSerial) this.#keep(link);
+    else this.#shared.push(link);
+    this.#setStatus('connected', undefined);
+    const connecting = this.#connecting;
+    this.#connecting = [];
+    for (const { resolve } of connecting) resolve();
+    this.#flush();
+  }
+
+  lost(link: Link, cause: Error): void {
+    if (this.#closing) return;
+    this.#open--;
+    if (link.isSerial) this.#free = this.#free.filter((free) => free !== link);
+    else this.#shared = this.#shared.filter((shared) => shared !== link);
+    const error = cause instanceof ClosedError ? cause : new ClosedError('connection lost', { cause });
+    this.#lastError = error;
+    if (this.#open === 0) this.#setStatus('disconnected', error);
+    else this.#hooks.error?.(error);
+    this.#ensure(this.#waiting.size > 0 ? Want.Call : Want.KeepUp);
+    this.#judge();
+  }
+
+  freed(link: Link): void {
+    if (link.isDraining) return link.endpoint.finishIdle(link);
+    if (!link.isUsable) return;
+    if (link.isSerial) this.#keep(link);
+    if (this.#waiting.size > 0) this.#flush();
+  }
+
+  failed(error: DrpcError): void {
+    this.#lastError = error;
+    this.#hooks.error?.(error);
+    this.#ensure(Want.KeepUp);
+    this.#judge();
+  }
+
+  retry(): void {
+    this.#ensure(Want.KeepUp);
+    this.#judge();
+  }
+
+  plainPeer(address: Address): void {
+    this.#hooks.plainPeer?.(address);
+  }
+
+  // -------------------------------------------------------------------- inside
+
+  #endpoints() {
+    return this.#targets.flatMap(({ endpoints }) => endpoints);
+  }
+
+  #pick(): Link | undefined {
+    return (this.#shared.length > 0 && this.#balancer.pick(this.#shared)) || this.#takeFree();
+  }
+
+  /** A free connection; one that was cancelled a moment ago only where no other can be had. */
+  #takeFree(): Link | undefined {
+    const free = this.#free;
+    if (free.length === 0) return undefined;
+    let at = 0;
+    if (free[0]!.restUntil > 0) {
+      const now = this.clock.now();
+      at = free.findIndex(({ restUntil }) => restUntil <= now);
+      if (at < 0) {
+        if (this.#mayGrow()) return undefined;
+        at = 0;
+      }
+    }
+    const [link] = free.splice(at, 1);
+    // It may have ended in this very turn.
+    return link!.isUsable ? link : this.#takeFree();
+  }
+
+  #mayGrow(): boolean {
+    const { maxConnections } = this.options;
+    return this.#endpoints().some(
+      (endpoint) => endpoint.usable > 0 && endpoint.usable + endpoint.dialing < maxConnections,
+    );
+  }
+
+  #keep(link: Link): void {
+    this.#free.push(link);
+    this.#watchIdle();
+  }
+
+  /** Opens the calls that wait, as far as there is room, and dials for the others. */
+  #flush(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    for (const call of this.#waiting) {
+      const link = this.#pick();
+      if (!link) break;
+      this.#waiting.delete(call);
+      call.open(link);
+    }
+    this.#isFlushing = false;
+    if (this.#waiting.size > 0) this.#ensure(Want.Call);
+  }
+
+  #ensure(want: Want): void {
+    if (this.#closing) return;
+    for (const target of this.#targets) target.ensure(want);
+    if (this.#open === 0 && this.#hasConnected && this.#isDialing())
+      this.#setStatus('reconnecting', undefined);
+  }
+
+  #isDialing(): boolean {
+    return this.#targets.some(({ isDialing }) => isDialing);
+  }
+
+  /** Tells those who wait when there is nothing to wait for. */
+  #judge(): void {
+    if (this.#open > 0 || this.#isDialing()) return;
+    const error = this.#lastError ?? new ClosedError('no connection');
+    if (!this.isKeptUp) this.#setStatus('disconnected', error);
+    if (this.options.failFast) return this.#giveUp(error);
+    this.#rejectConnecting(error);
+  }
+
+  #giveUp(error: Error): void {
+    this.#rejectConnecting(error);
+    for (const call of this.#waiting) {
+      this.#waiting.delete(call);
+      call.refuse(error);
+    }
+  }
+
+  #rejectConnecting(error: Error): void {
+    const connecting = this.#connecting;
+    this.#connecting = [];
+    for (const { reject } of connecting) reject(error);
+  }
+
+  #setStatus(status: PoolStatus, cause: Error | undefined): void {
+    if (this.#status === status) return;
+    this.#status = status;
+    this.#hooks.status?.(status, cause);
+  }
+
+  /** Ends free connections that nobody needed for long; each server keeps as many as it has anyway. */
+  #watchIdle(): void {
+    const { idleTimeout } = this.options;
+    if (this.#idleTimer || idleTimeout === 0) return;
+    const surplus = this.#surplus();
+    if (surplus.length === 0) return;
+    const age = this.clock.now() - Math.min(...surplus.map(({ idleSince }) => idleSince));
+    this.#idleTimer = this.clock.after(Math.max(idleTimeout - age, 1), () => {
+      this.#idleTimer = undefined;
+      const now = this.clock.now();
+      for (const link of this.#free) {
+        if (now - link.idleSince >= idleTimeout && this.#isSurplus(link)) this.#release(link);
+      }
+      this.#watchIdle();
+    });
+  }
+
+  #surplus(): Link[] {
+    return this.#free.filter((link) => this.#isSurplus(link));
+  }
+
+  #isSurplus(link: Link): boolean {
+    return link.endpoint.usable > this.options.connections;
+  }
+
+  #release(link: Link): void {
+    link.isDraining = true;
+    this.#free = this.#free.filter((free) => free !== link);
+    this.#open--;
+    link.endpoint.finishIdle(link);
+  }
+}

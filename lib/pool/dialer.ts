@@ -1,0 +1,114 @@
+import { connect as connectSocket, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
+import type { Clock } from '../clock/clock.js';
+import { ClosedError } from '../errors/drpc-error.js';
+import { formatAddress, type Address } from './address.js';
+
+/** Size in bytes of the buffer that a plain socket reads into, again and again. */
+const READ_BUFFER_SIZE = 64 * 1024;
+/** A connection that was silent so long is probed by the kernel, in ms. */
+const KEEP_ALIVE_DELAY = 30_000;
+
+export interface DialOptions {
+  clock: Clock;
+  /** How long connecting may take, TLS handshake included, in ms. */
+  connectTimeout: number;
+  /** Certificates and whatever else `tls.connect` takes. */
+  tls?: ConnectionOptions;
+  /** Makes the connection in place of the network. */
+  dial?: () => Promise<Duplex>;
+}
+
+/** One attempt to connect. It can be given up; whatever comes of it then is closed. */
+export class Dial {
+  /** The connected socket. Fails with a ClosedError whose cause is Node's error. */
+  readonly socket: Promise<Duplex>;
+  #cancel!: (error: Error) => void;
+
+  constructor(address: Address, options: DialOptions) {
+    const { clock, connectTimeout } = options;
+    const name = formatAddress(address);
+    this.socket = new Promise((resolve, reject) => {
+      let isSettled = false;
+      let duplex: Duplex | undefined;
+      const settle = (): boolean => {
+        timer.cancel();
+        const isFirst = !isSettled;
+        isSettled = true;
+        return isFirst;
+      };
+      const connected = (socket: Duplex): void => {
+        if (!settle()) return void socket.destroy();
+        if (socket.destroyed) return reject(new ClosedError(`cannot connect to ${name}: closed at once`));
+        resolve(socket);
+      };
+      const failed = (error: Error): void => {
+        if (!settle()) return;
+        duplex?.destroy();
+        reject(error);
+      };
+      this.#cancel = failed;
+      const timer = clock.after(connectTimeout, () =>
+        failed(new ClosedError(`cannot connect to ${name}: no connection within ${connectTimeout} ms`)),
+      );
+      const onError = (error: unknown): void => failed(cannotConnect(name, error));
+      if (options.dial) {
+        options.dial().then((socket) => {
+          socket.on('error', ignore);
+          connected(socket);
+        }, onError);
+        return;
+      }
+      const socket = address.kind === 'tls' ? openTls(address, options) : openPlain(address);
+      duplex = socket;
+      // Stays for good: no moment of a socket's life is without a listener.
+      socket.on('error', onError);
+      socket.once(address.kind === 'tls' ? 'secureConnect' : 'connect', () => connected(socket));
+      socket.once('close', () => failed(new ClosedError(`cannot connect to ${name}: closed by the peer`)));
+    });
+    // The owner may have given it up before it listened.
+    this.socket.catch(ignore);
+  }
+
+  /** Gives the attempt up; the promise fails with `error` unless it is settled. */
+  cancel(error: Error): void {
+    this.#cancel(error);
+  }
+}
+
+/** Lets the kernel find out that a peer is gone which can not be pinged. */
+export function keepAlive(duplex: Duplex): void {
+  if (duplex instanceof Socket) duplex.setKeepAlive(true, KEEP_ALIVE_DELAY);
+}
+
+/**
+ * A socket that reads into one buffer, which costs half of what a new one for each chunk does. Node gives
+ * such a socket no `data` events; it gets them here, with chunks that are borrowed until the listener returns.
+ */
+function openPlain({ kind, host, port, path }: Address): Socket {
+  const onread = {
+    buffer: Buffer.allocUnsafeSlow(READ_BUFFER_SIZE),
+    callback: (size: number, buffer: Uint8Array): boolean => {
+      socket.emit('data', buffer.subarray(0, size));
+      return true;
+    },
+  };
+  const socket = connectSocket(kind === 'unix' ? { path, onread } : { host, port, noDelay: true, onread });
+  return socket;
+}
+
+function openTls({ host, port, name }: Address, { tls }: DialOptions): Socket {
+  return connectTls({ ...(name !== undefined && { servername: name }), ...tls, host, port }).setNoDelay(true);
+}
+
+function cannotConnect(name: string, cause: unknown): ClosedError {
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  return new ClosedError(`cannot connect to ${name}${typeof code === 'string' ? `: ${code}` : ''}`, {
+    cause,
+  });
+}
+
+function ignore(): void {
+  // Whoever owns the socket hears of it by `close`.
+}

@@ -1,0 +1,256 @@
+import type { Duplex } from 'node:stream';
+import { PeerConn, SilentPeerError, type PeerProfile } from '../control/peer-conn.js';
+import { ClosedError, type DrpcError } from '../errors/drpc-error.js';
+import { formatAddress, type Address } from './address.js';
+import { Dial, keepAlive } from './dialer.js';
+import { Link, type LinkHost } from './link.js';
+import type { ResolvedPoolOptions } from './pool.options.js';
+import { RetryPause } from './retry-pause.js';
+
+/** How long a server that did not answer the probe is taken for a plain one, in ms. */
+const PLAIN_TIME = 60_000;
+/** How long a server may take to close a connection that we are done with, in ms. */
+const FINISH_TIME = 2000;
+
+/** Why somebody wants connections. */
+export enum Want {
+  /** They are to be kept up, whether calls come or not. */
+  KeepUp,
+  /** A call has come. */
+  Call,
+  /** Somebody wants to know whether the server can be reached, whatever was tried before. */
+  Connect,
+}
+
+/** What an endpoint knows of its pool and tells it. */
+export interface EndpointHost extends LinkHost {
+  readonly options: ResolvedPoolOptions;
+  /** Whether connections are wanted even if no call comes. */
+  readonly isKeptUp: boolean;
+  /** This endpoint's part of the calls that wait. */
+  readonly waitingShare: number;
+  /** A connection is open. */
+  opened(link: Link): void;
+  /** A connection takes no more calls: it ended, or the server said so. */
+  lost(link: Link, cause: Error): void;
+  /** An attempt failed; the error has code 14. */
+  failed(error: DrpcError): void;
+  /** A pause after a failure is over. */
+  retry(): void;
+  /** A probe found a server that is not of this library. */
+  plainPeer(address: Address): void;
+}
+
+/** What a connection tells once it is in the pool. */
+interface ConnEvents {
+  terminated?: (cause: Error) => void;
+  goaway?: () => void;
+}
+
+/** One server: its connections, the attempts to make them, and what was learnt of it. */
+export class Endpoint {
+  readonly address: Address;
+  readonly #host: EndpointHost;
+  readonly #pause: RetryPause;
+  readonly #links = new Set<Link>();
+  readonly #dials = new Set<Dial>();
+  /** Connected sockets of which it is not known yet who is at the other end. */
+  readonly #handshakes = new Set<Duplex>();
+  #dialing = 0;
+  #plainUntil = 0;
+  #isPlainTold = false;
+  #closeCause: Error | undefined;
+
+  constructor(host: EndpointHost, address: Address) {
+    this.address = address;
+    this.#host = host;
+    this.#pause = new RetryPause(host.clock, host.options.backoff);
+  }
+
+  /** Open connections, those included that take no more calls. */
+  get links(): ReadonlySet<Link> {
+    return this.#links;
+  }
+
+  /** Attempts under way. */
+  get dialing(): number {
+    return this.#dialing;
+  }
+
+  /** Connections that take calls. */
+  get usable(): number {
+    let count = 0;
+    for (const link of this.#links) if (link.isUsable) count++;
+    return count;
+  }
+
+  /** How many connections should be dialled now. */
+  missing(want: Want): number {
+    return this.#isResting(want) ? 0 : this.#wanted(want);
+  }
+
+  /** Dials what is missing, or sees to it that this happens once a pause is over. */
+  ensure(want: Want): void {
+    const count = this.missing(want);
+    if (count > 0) this.#pause.cancel();
+    else if (this.#pause.isFailing && this.#wanted(want) > 0) this.#pause.arm(() => this.#host.retry());
+    for (let i = 0; i < count; i++) void this.#dial();
+  }
+
+  /** Takes no more calls; the connections end when theirs have. */
+  retire(cause: Error): void {
+    this.#stop(cause);
+    for (const link of this.#links) {
+      link.isDraining = true;
+      this.#host.lost(link, cause);
+      this.finishIdle(link);
+    }
+  }
+
+  /** Ends a connection in peace that takes no more calls, once it has none. */
+  finishIdle(link: Link): void {
+    if (link.load > 0) return;
+    link.conn.manager.finish(new ClosedError('the connection is not needed any more'), FINISH_TIME);
+  }
+
+  /** Ends everything now; resolves when all sockets are closed. */
+  async close(cause: Error): Promise<void> {
+    this.#stop(cause);
+    const links = [...this.#links];
+    for (const link of links) link.conn.manager.terminate(cause);
+    await Promise.all(links.map((link) => link.conn.closed));
+  }
+
+  /** Whether a pause after failures has to be waited out. */
+  #isResting(want: Want): boolean {
+    return want !== Want.Connect && !this.#pause.isOver(want === Want.Call);
+  }
+
+  #wanted(want: Want): number {
+    const { connections, maxConnections } = this.#host.options;
+    if (this.#closeCause || (want === Want.KeepUp && !this.#host.isKeptUp)) return 0;
+    let usable = 0;
+    for (const link of this.#links) {
+      // Its end is being told right now; only then it is known what it means.
+      if (link.conn.manager.isTerminated) return 0;
+      if (link.isUsable) usable++;
+    }
+    const have = usable + this.#dialing;
+    // One attempt is enough to find out whether a server answers again.
+    if (this.#pause.isFailing && usable === 0) return this.#dialing > 0 ? 0 : 1;
+    if (!this.#isSerial()) return Math.max(connections - have, 0);
+    const share = this.#host.waitingShare - this.#dialing;
+    const wanted = want === Want.Connect ? Math.max(share, connections - have) : share;
+    return Math.max(Math.min(wanted, maxConnections - have), 0);
+  }
+
+  /** Whether the server carries one call a connection, as far as that is known. */
+  #isSerial(): boolean {
+    if (this.#host.options.peer === 'storj') return true;
+    for (const link of this.#links) if (link.isSerial) return true;
+    return this.#plainUntil > 0 && this.#host.clock.now() < this.#plainUntil;
+  }
+
+  async #dial(): Promise<void> {
+    this.#dialing++;
+    const events: ConnEvents = {};
+    let conn: PeerConn | undefined;
+    let error: unknown;
+    try {
+      conn = await this.#connect(this.#peer(), events);
+    } catch (failure) {
+      error = failure;
+    }
+    this.#dialing--;
+    if (this.#closeCause) return conn?.manager.terminate(this.#closeCause);
+    if (conn && !conn.manager.isTerminated && !conn.isDraining) return this.#opened(conn, events);
+    if (conn) {
+      error = conn.manager.cause ?? new ClosedError('the server is shutting down');
+      conn.manager.finish(error as Error, FINISH_TIME);
+    }
+    this.#pause.begin();
+    this.#host.failed(this.#unavailable(error));
+  }
+
+  #opened(conn: PeerConn, events: ConnEvents): void {
+    const { peer, maxStreamsPerConnection } = this.#host.options;
+    const link = new Link(this.#host, this, conn, maxStreamsPerConnection);
+    this.#links.add(link);
+    events.terminated = (cause) => this.#ended(link, cause);
+    events.goaway = () => this.#drain(link);
+    if (!this.#isPlainTold && peer === 'auto' && conn.profile !== 'own') {
+      this.#isPlainTold = true;
+      this.#host.plainPeer(this.address);
+    }
+    this.#host.opened(link);
+  }
+
+  #ended(link: Link, cause: Error): void {
+    this.#links.delete(link);
+    if (link.isDraining) return;
+    const { clock, options } = this.#host;
+    // What ends as soon as it began is as good as a failed attempt.
+    if (clock.now() - link.since < options.backoff.initial) this.#pause.begin();
+    else this.#pause.clear();
+    this.#host.lost(link, cause);
+  }
+
+  /** The server takes no more calls on this connection and finishes those it has. */
+  #drain(link: Link): void {
+    if (link.isDraining) return;
+    const cause = new ClosedError('the server is shutting down');
+    link.isDraining = true;
+    this.#host.lost(link, cause);
+    link.moveUnstarted(cause);
+    this.finishIdle(link);
+  }
+
+  /** A server known to be plain is not probed again while that is fresh. */
+  #peer(): PeerProfile {
+    const { peer } = this.#host.options;
+    return peer === 'auto' && this.#isSerial() ? 'storj' : peer;
+  }
+
+  async #connect(peer: PeerProfile, events: ConnEvents): Promise<PeerConn> {
+    const duplex = await this.#reach();
+    this.#handshakes.add(duplex);
+    try {
+      const conn = await PeerConn.connect(
+        duplex,
+        { ...this.#host.options.conn, peer },
+        { terminated: (cause) => events.terminated?.(cause), goaway: () => events.goaway?.() },
+      );
+      if (conn.profile !== 'own') keepAlive(duplex);
+      return conn;
+    } catch (error) {
+      if (!(error instanceof SilentPeerError)) throw error;
+    } finally {
+      this.#handshakes.delete(duplex);
+    }
+    if (this.#closeCause) throw this.#closeCause;
+    this.#plainUntil = this.#host.clock.now() + PLAIN_TIME;
+    return this.#connect('storj', events);
+  }
+
+  async #reach(): Promise<Duplex> {
+    const dial = new Dial(this.address, this.#host.options);
+    this.#dials.add(dial);
+    try {
+      return await dial.socket;
+    } finally {
+      this.#dials.delete(dial);
+    }
+  }
+
+  #stop(cause: Error): void {
+    this.#closeCause = cause;
+    this.#pause.cancel();
+    for (const dial of this.#dials) dial.cancel(cause);
+    for (const duplex of this.#handshakes) duplex.destroy();
+  }
+
+  #unavailable(cause: unknown): DrpcError {
+    if (cause instanceof ClosedError) return cause;
+    return new ClosedError(`cannot connect to ${formatAddress(this.address)}`, { cause });
+  }
+}

@@ -1,0 +1,108 @@
+import { lookup as lookupName } from 'node:dns/promises';
+import type { Timer } from '../clock/clock.js';
+import { ClosedError } from '../errors/drpc-error.js';
+import { formatAddress, isNamed, spread, type Address, type LookupAddress } from './address.js';
+import { Endpoint, Want, type EndpointHost } from './endpoint.js';
+import { RetryPause } from './retry-pause.js';
+
+/** What the user named: one server, or a name behind which there may be several. */
+export class Target {
+  readonly #host: EndpointHost;
+  readonly #address: Address;
+  readonly #pause: RetryPause;
+  #endpoints: Endpoint[] = [];
+  #isLookingUp = false;
+  #closeCause: Error | undefined;
+
+  constructor(host: EndpointHost, address: Address) {
+    this.#host = host;
+    this.#address = address;
+    this.#pause = new RetryPause(host.clock, host.options.backoff);
+    if (!isNamed(address) || host.options.dial) this.#endpoints = [new Endpoint(host, address)];
+  }
+
+  get endpoints(): readonly Endpoint[] {
+    return this.#endpoints;
+  }
+
+  /** Whether an attempt is under way. */
+  get isDialing(): boolean {
+    return this.#isLookingUp || this.#endpoints.some((endpoint) => endpoint.dialing > 0);
+  }
+
+  /** Dials what is missing; looks the name up before where servers are not known or do not answer. */
+  ensure(want: Want): void {
+    if (this.#closeCause || this.#isLookingUp) return;
+    if (this.#shouldLookUp(want)) void this.#lookUp(want);
+    else for (const endpoint of this.#endpoints) endpoint.ensure(want);
+  }
+
+  /** Ends everything now; resolves when all sockets are closed. */
+  async close(cause: Error): Promise<void> {
+    this.#closeCause = cause;
+    this.#pause.cancel();
+    await Promise.all(this.#endpoints.map((endpoint) => endpoint.close(cause)));
+  }
+
+  #shouldLookUp(want: Want): boolean {
+    if (!isNamed(this.#address) || this.#host.options.dial) return false;
+    if (this.#endpoints.length > 0) {
+      return this.#endpoints.some((endpoint) => endpoint.usable === 0 && endpoint.missing(want) > 0);
+    }
+    if (want === Want.KeepUp && !this.#host.isKeptUp) return false;
+    if (want === Want.Connect || this.#pause.isOver(want === Want.Call)) return true;
+    this.#pause.arm(() => this.#host.retry());
+    return false;
+  }
+
+  async #lookUp(want: Want): Promise<void> {
+    this.#isLookingUp = true;
+    this.#pause.cancel();
+    let found: readonly LookupAddress[] = [];
+    let error: unknown;
+    try {
+      found = await this.#resolve();
+    } catch (failure) {
+      error = failure;
+    }
+    this.#isLookingUp = false;
+    if (this.#closeCause) return;
+    if (found.length > 0) {
+      this.#pause.clear();
+      this.#adopt(spread(this.#address, found));
+    } else if (this.#endpoints.length === 0) {
+      this.#pause.begin();
+      const message = `cannot connect to ${formatAddress(this.#address)}: the name is not known`;
+      return this.#host.failed(new ClosedError(message, { cause: error }));
+    }
+    // A name server that does not answer is no reason to forget what it said before.
+    for (const endpoint of this.#endpoints) endpoint.ensure(want);
+  }
+
+  /** Keeps the servers that are still there, and lets go of the others. */
+  #adopt(addresses: readonly Address[]): void {
+    const known = new Map(this.#endpoints.map((endpoint) => [endpoint.address.host, endpoint]));
+    this.#endpoints = addresses.map((address) => {
+      const endpoint = known.get(address.host) ?? new Endpoint(this.#host, address);
+      known.delete(address.host);
+      return endpoint;
+    });
+    for (const endpoint of known.values())
+      endpoint.retire(new ClosedError('the server is gone from its name'));
+  }
+
+  #resolve(): Promise<readonly LookupAddress[]> {
+    const { lookup = lookUpAll, connectTimeout } = this.#host.options;
+    let timer: Timer;
+    return new Promise<readonly LookupAddress[]>((resolve, reject) => {
+      timer = this.#host.clock.after(connectTimeout, () =>
+        reject(new ClosedError(`no answer from the name server within ${connectTimeout} ms`)),
+      );
+      lookup(this.#address.host).then(resolve, reject);
+    }).finally(() => timer.cancel());
+  }
+}
+
+function lookUpAll(host: string): Promise<LookupAddress[]> {
+  return lookupName(host, { all: true, verbatim: true });
+}
