@@ -10,7 +10,7 @@ source "$here/env.sh"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-for module in storj; do
+for module in storj muxstandin; do
   cd "$here/$module"
   for command in cmd/*/; do
     name=$(basename "$command")

@@ -34,9 +34,11 @@ fi
 cd "$here/storj"
 go run ./cmd/vectors >"$scratch/go-storj-vectors.json"
 go run ./cmd/goldens >"$scratch/go-protobuf.json"
+cd "$here/muxstandin"
+go run ./cmd/vectors >"$scratch/go-muxstandin-vectors.json"
 
 status=0
-for file in go-storj-vectors.json go-protobuf.json; do
+for file in go-storj-vectors.json go-protobuf.json go-muxstandin-vectors.json; do
   if [[ $mode != --check ]]; then
     mkdir -p "$fixtures"
     cp "$scratch/$file" "$fixtures/$file"

@@ -621,14 +621,20 @@ func closeEarly(ctx context.Context, r *Run) error {
 }
 
 func connectionLost(ctx context.Context, r *Run) error {
-	stream, err := r.request(ctx, "Drop", service.CountRequest{N: 2})
+	stream, err := r.open(ctx, "Drop")
 	if err != nil {
 		return err
+	}
+	if err := stream.Send([]byte(`{"n":2}`)); err != nil {
+		return fmt.Errorf("send: %w", err)
 	}
 	for k := range 2 {
 		if err := wantNumbered(stream, k, 0); err != nil {
 			return err
 		}
+	}
+	if err := stream.Send([]byte("now")); err != nil {
+		return fmt.Errorf("send: %w", err)
 	}
 	_, err = stream.Recv()
 	r.saw(err)

@@ -53,10 +53,14 @@ type Script struct {
 	Name    string
 	Note    string
 	Options peer.Options
-	// HoldCloseSend holds the server's CloseSend back until the client has written Close, which decides
-	// the race at the end of a unary call.
+	// HoldCloseSend decides the race at the end of a unary call: the client writes Close when the server
+	// has written CloseSend, and sees that CloseSend only afterwards.
 	HoldCloseSend bool
-	Run           func(ctx context.Context, s *Session) error
+	// SendFirst decides another race: the client sees nothing before it has written CloseSend.
+	SendFirst bool
+	// Multiplexed: only for peers that carry several streams at once.
+	Multiplexed bool
+	Run         func(ctx context.Context, s *Session) error
 }
 
 // Session is a script under way.
@@ -118,11 +122,6 @@ func (s *Session) CancelSent(ctx context.Context) error {
 	}
 }
 
-// ServerSent waits until the server has written a frame of the kind.
-func (s *Session) ServerSent(ctx context.Context, kind drpcwire.Kind) error {
-	return s.server.wrote(ctx, kind)
-}
-
 // Record runs the script. When writes is set, the number of frames of each write is recorded too.
 func Record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
 	for tries := 1; ; tries++ {
@@ -142,21 +141,9 @@ func record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
 	clientEnd, serverEnd := net.Pipe()
 	client, server := newRecorder(clientEnd), newRecorder(serverEnd)
 	if script.HoldCloseSend {
-		// The server is about to write CloseSend, then Close goes out, then CloseSend.
-		about := make(chan struct{})
-		client.gate = func(kind drpcwire.Kind) {
-			if kind == drpcwire.KindClose {
-				<-about
-			}
-		}
-		var once sync.Once
-		server.gate = func(kind drpcwire.Kind) {
-			if kind == drpcwire.KindCloseSend {
-				once.Do(func() { close(about) })
-				<-client.seen[drpcwire.KindClose]
-			}
-		}
+		client.holdCloseSend = true
 	}
+	client.sendFirst = script.SendFirst
 
 	events := make(chan event.Event, 1000)
 	serveCtx, stop := context.WithCancel(ctx)
@@ -169,7 +156,7 @@ func record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
 		client: client, server: server}
 	err := script.Run(ctx, session)
 	if err == nil && script.HoldCloseSend {
-		err = session.ServerSent(ctx, drpcwire.KindCloseSend)
+		err = client.wrote(ctx, drpcwire.KindClose)
 	}
 	_ = session.Conn.Close()
 	stop()
@@ -193,14 +180,21 @@ func record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
 // recorder keeps what is written.
 type recorder struct {
 	net.Conn
-	gate   func(kind drpcwire.Kind)        // called before a frame that ends something is written
 	seen   map[drpcwire.Kind]chan struct{} // closed when a frame of the kind has been written
 	mu     sync.Mutex
 	writes [][]byte
+
+	sendFirst     bool
+	holdCloseSend bool
+	held          chan struct{} // closed when a CloseSend has arrived and is held back
+	unread        []byte        // arrived and not handed on yet
+
+	once sync.Once
+	done chan struct{} // closed with the connection
 }
 
 func newRecorder(conn net.Conn) *recorder {
-	r := &recorder{Conn: conn, seen: map[drpcwire.Kind]chan struct{}{}}
+	r := &recorder{Conn: conn, seen: map[drpcwire.Kind]chan struct{}{}, held: make(chan struct{}), done: make(chan struct{})}
 	for _, kind := range []drpcwire.Kind{drpcwire.KindCancel, drpcwire.KindClose, drpcwire.KindCloseSend} {
 		r.seen[kind] = make(chan struct{})
 	}
@@ -217,32 +211,90 @@ func (r *recorder) wrote(ctx context.Context, kind drpcwire.Kind) error {
 	}
 }
 
-func (r *recorder) Write(data []byte) (int, error) {
-	if r.gate != nil {
-		for kind := range r.seen {
-			if hasKind(data, kind) {
-				r.gate(kind)
-			}
+// Close closes the connection.
+func (r *recorder) Close() error {
+	r.once.Do(func() { close(r.done) })
+	return r.Conn.Close()
+}
+
+// Read hands on what arrives, frame by frame when the first CloseSend is to be held back.
+func (r *recorder) Read(p []byte) (int, error) {
+	if r.sendFirst {
+		select {
+		case <-r.seen[drpcwire.KindCloseSend]:
+		case <-r.done:
+			return 0, net.ErrClosed
 		}
 	}
-	n, err := r.Conn.Write(data)
-	if err != nil {
-		return n, err
+	if !r.holdCloseSend {
+		return r.Conn.Read(p)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.writes = append(r.writes, bytes.Clone(data))
-	for kind, seen := range r.seen {
-		if !hasKind(data, kind) {
+	for {
+		rest, frame, ok, err := drpcwire.ParseFrame(r.unread)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			chunk := make([]byte, 4096)
+			n, err := r.Conn.Read(chunk)
+			if err != nil {
+				return 0, err
+			}
+			r.unread = append(r.unread, chunk[:n]...)
 			continue
 		}
+		if frame.Kind == drpcwire.KindCloseSend && !isClosed(r.held) {
+			close(r.held)
+			select {
+			case <-r.seen[drpcwire.KindClose]:
+			case <-r.done:
+				return 0, net.ErrClosed
+			}
+		}
+		n := copy(p, r.unread[:len(r.unread)-len(rest)])
+		r.unread = r.unread[n:]
+		return n, nil
+	}
+}
+
+func (r *recorder) Write(data []byte) (int, error) {
+	if r.holdCloseSend && hasKind(data, drpcwire.KindClose) {
 		select {
-		case <-seen:
-		default:
+		case <-r.held:
+		case <-r.done:
+			return 0, net.ErrClosed
+		}
+	}
+	// Kept before the other side can answer, which may be the end of the script.
+	r.mu.Lock()
+	r.writes = append(r.writes, bytes.Clone(data))
+	r.mu.Unlock()
+	n, err := r.Conn.Write(data)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		last := len(r.writes) - 1
+		r.writes[last] = r.writes[last][:n]
+		if n == 0 {
+			r.writes = r.writes[:last]
+		}
+		return n, err
+	}
+	for kind, seen := range r.seen {
+		if hasKind(data, kind) && !isClosed(seen) {
 			close(seen)
 		}
 	}
 	return n, nil
+}
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 func hasKind(data []byte, kind drpcwire.Kind) bool {

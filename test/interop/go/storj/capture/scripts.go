@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
 	"storj.io/drpc/drpcmetadata"
+	"storj.io/drpc/drpcwire"
 
 	"interop.test/storj/call"
 	"interop.test/storj/greeter"
@@ -19,8 +21,12 @@ import (
 // hour is a delay that a cancel always cuts short, in milliseconds.
 const hour = 3_600_000
 
-// Scripts returns the scripts. Cancels are frames in all of them.
-func Scripts() []Script {
+// Scripts returns the scripts for the peer. Cancels are frames in all of them.
+func Scripts(p *peer.Peer) []Script {
+	return slices.DeleteFunc(scripts(), func(s Script) bool { return s.Multiplexed && !p.Multiplexes })
+}
+
+func scripts() []Script {
 	soft := peer.Options{SoftCancel: true}
 	return []Script{
 		{
@@ -131,7 +137,7 @@ func Scripts() []Script {
 			},
 		},
 		{
-			Name: "error", Note: "code 5 with a google.rpc.ErrorInfo detail, which storj drops",
+			Name: "error", SendFirst: true, Note: "code 5 with a google.rpc.ErrorInfo detail, which storj drops",
 			Run: func(ctx context.Context, s *Session) error {
 				request, err := json.Marshal(peer.Failure{Code: 5, Message: "no such thing", Details: []peer.Detail{call.ErrorInfo}})
 				if err != nil {
@@ -142,7 +148,7 @@ func Scripts() []Script {
 			},
 		},
 		{
-			Name: "error after values",
+			Name: "error after values", SendFirst: true,
 			Run: func(ctx context.Context, s *Session) error {
 				stream, err := s.requestJSON(ctx, "FailAfter", service.FailAfterRequest{
 					N: 2, Failure: peer.Failure{Code: 9, Message: "after two"},
@@ -154,7 +160,7 @@ func Scripts() []Script {
 			},
 		},
 		{
-			Name: "unknown rpc",
+			Name: "unknown rpc", SendFirst: true,
 			Run: func(ctx context.Context, s *Session) error {
 				_, err := call.Invoke(ctx, s.Conn, service.Prefix+"Missing", []byte("hello"))
 				return s.Failed(err)
@@ -269,6 +275,83 @@ func Scripts() []Script {
 				return err
 			},
 		},
+		{
+			Name: "two streams at once", Multiplexed: true,
+			Run: func(ctx context.Context, s *Session) error {
+				var streams [2]*call.Stream
+				for k, text := range []string{"one", "two"} {
+					stream, err := s.open(ctx, "Chat")
+					if err != nil {
+						return err
+					}
+					if err := s.pingPong(stream, text); err != nil {
+						return err
+					}
+					streams[k] = stream
+				}
+				for k, text := range []string{"three", "four"} {
+					if err := s.pingPong(streams[k], text); err != nil {
+						return err
+					}
+				}
+				for _, stream := range streams {
+					if err := stream.CloseSend(); err != nil {
+						return err
+					}
+					if err := s.drain(stream); err != nil {
+						return err
+					}
+				}
+				return nil
+			},
+		},
+		{
+			Name: "one stream too many", Multiplexed: true, Options: peer.Options{MaxStreams: 1},
+			Note: "the server runs one stream at a time on a connection; the second is refused, the first goes on",
+			Run: func(ctx context.Context, s *Session) error {
+				first, err := s.open(ctx, "Chat")
+				if err != nil {
+					return err
+				}
+				if err := s.pingPong(first, "one"); err != nil {
+					return err
+				}
+				second, err := s.open(ctx, "Chat")
+				if err != nil {
+					return err
+				}
+				if err := s.Failed(s.drain(second)); err != nil {
+					return err
+				}
+				if err := s.pingPong(first, "two"); err != nil {
+					return err
+				}
+				if err := first.CloseSend(); err != nil {
+					return err
+				}
+				return s.drain(first)
+			},
+		},
+		{
+			Name: "flow control", Multiplexed: true,
+			Options: peer.Options{FlowControl: true, StreamWindow: 1024, SplitSize: 256},
+			Note:    "window 1024, grants from 256 bytes on, frames of 256 bytes: every message of 300 bytes is granted back",
+			Run: func(ctx context.Context, s *Session) error {
+				stream, err := s.open(ctx, "Chat")
+				if err != nil {
+					return err
+				}
+				for k := range 3 {
+					if err := s.pingPong(stream, string(service.Fill(k, 300))); err != nil {
+						return err
+					}
+				}
+				if err := stream.CloseSend(); err != nil {
+					return err
+				}
+				return s.drain(stream)
+			},
+		},
 	}
 }
 
@@ -349,6 +432,9 @@ func (s *Session) cancelHang(ctx context.Context) error {
 		done <- err
 	}()
 	if err := s.Await(ctx, "start"); err != nil {
+		return err
+	}
+	if err := s.client.wrote(ctx, drpcwire.KindCloseSend); err != nil {
 		return err
 	}
 	cancel()

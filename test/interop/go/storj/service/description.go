@@ -44,7 +44,7 @@ var methods = []method{
 	{Prefix + "Sink", messages((*interop).Sink), true},
 	{Prefix + "Nil", unary((*interop).Nil), true},
 	{Prefix + "Early", messages((*interop).Early), false},
-	{Prefix + "Drop", serverStream((*interop).Drop), false},
+	{Prefix + "Drop", messages((*interop).Drop), false},
 	{BenchEcho, unary((*interop).Echo), true},
 	{BenchStream, serverStream((*interop).Count), false},
 }

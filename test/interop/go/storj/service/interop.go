@@ -181,12 +181,20 @@ func (i *interop) Early(stream drpc.Stream) error {
 	return stream.MsgSend(&Raw{Data: []byte("early")}, Encoding{})
 }
 
-func (i *interop) Drop(in *Raw, stream drpc.Stream) error {
+func (i *interop) Drop(stream drpc.Stream) error {
+	var raw Raw
+	if err := stream.MsgRecv(&raw, Encoding{}); err != nil {
+		return err
+	}
 	var request CountRequest
-	if err := unmarshal(in, &request); err != nil {
+	if err := unmarshal(&raw, &request); err != nil {
 		return err
 	}
 	if err := count(stream, request, request.N); err != nil {
+		return err
+	}
+	// Not before the client says so: what is still on its way would be lost.
+	if err := stream.MsgRecv(&raw, Encoding{}); err != nil {
 		return err
 	}
 	transport, ok := drpcctx.Transport(stream.Context())

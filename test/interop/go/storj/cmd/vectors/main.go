@@ -33,7 +33,7 @@ func main() {
 		Errors:       vector.Errors(),
 		Readings:     vector.Readings(),
 	}
-	for _, script := range capture.Scripts() {
+	for _, script := range capture.Scripts(storjpeer.Peer) {
 		transcript, err := capture.Record(storjpeer.Peer, script, true)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
