@@ -184,6 +184,7 @@ function resolveAddresses(options: DrpcClientOptions): Address[] {
   if (names.length > 1) {
     throw new TypeError(`options ${names.join(' and ')} both say where the server is: give one of them`);
   }
+  if (dial !== undefined) return [{ kind: 'custom', host: '', port: 0, path: '' }];
   if (path !== undefined) return [{ kind: 'unix', host: '', port: 0, path }];
   if (url !== undefined) return [toAddress('url', url, tls)];
   if (urls !== undefined) {

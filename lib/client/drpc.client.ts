@@ -54,6 +54,9 @@ export interface DrpcClientEvents {
 
 type Listeners = { [E in keyof DrpcClientEvents]: Set<DrpcClientEvents[E]> };
 
+/** A packet that the dispatch hook has seen. */
+type PacketWithMetadata = ReadPacket & { metadata?: Metadata };
+
 const NO_OPTIONS: DrpcCallOptions = Object.freeze({});
 
 /** A call that never began. */
@@ -154,7 +157,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     return new Observable((subscriber) =>
       this.#usesPackets
         ? this.publish(this.createPacket(pattern, data), this.createObserver(subscriber))
-        : this.#open('send', this.createPacket(pattern, data), NO_OPTIONS, subscriber, Infinity),
+        : this.#open('send', pattern, data, NO_OPTIONS, subscriber),
     );
   }
 
@@ -171,13 +174,14 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     if (isNil(pattern) || isNil(data)) return super.emit(pattern, data);
     const outcome = new AsyncSubject<unknown>();
     let isHeard = false;
-    this.#open('emit', this.createPacket(pattern, data), NO_OPTIONS, {
+    this.#open('emit', pattern, data, NO_OPTIONS, {
       next: () => undefined,
       error: (error) => {
         outcome.error(error);
         // Who subscribes in this turn is in time.
         queueMicrotask(() => {
-          if (!isHeard) this.logger.error(`event ${shown(pattern)} was not accepted: ${error.message}`);
+          if (!isHeard)
+            this.logger.error(`event ${shown(pattern)} was not accepted: ${escapeName(error.message)}`);
         });
       },
       complete: () => {
@@ -205,7 +209,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     options?: DrpcCallOptions,
   ): Promise<TResult | undefined>;
   call(pattern: unknown, data?: unknown, options: DrpcCallOptions = NO_OPTIONS): Promise<unknown> {
-    return Answer.to(shown(pattern), (observer) => this.#openNew('call', pattern, data, options, observer));
+    return Answer.to(shown(pattern), (observer) => this.#open('call', pattern, data, options, observer));
   }
 
   /**
@@ -224,24 +228,25 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   stream(pattern: unknown, data?: unknown, options: DrpcCallOptions = NO_OPTIONS): AsyncIterable<unknown> {
     return {
       [Symbol.asyncIterator]: () =>
-        new AnswerIterator((observer) => this.#openNew('stream', pattern, data, options, observer, 0)),
+        new AnswerIterator((observer) => this.#open('stream', pattern, data, options, observer, 0)),
     };
   }
 
   // ----------------------------------------------------------- ClientProxy's own
 
   protected publish(packet: ReadPacket, callback: (packet: WritePacket) => void): () => void {
-    const call = this.#open('send', packet, NO_OPTIONS, {
+    const observer: CallObserver<unknown> = {
       next: (response) => callback({ response }),
       error: (err) => callback({ err }),
       complete: () => callback({ isDisposed: true }),
-    });
+    };
+    const call = this.#openPacket('send', packet, observer);
     return () => call.unsubscribe();
   }
 
   protected dispatchEvent<T = unknown>(packet: ReadPacket): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#open('emit', packet, NO_OPTIONS, {
+      this.#openPacket('emit', packet, {
         next: () => undefined,
         error: reject,
         complete: () => resolve(undefined as T),
@@ -251,31 +256,23 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   // --------------------------------------------------------------------- inside
 
-  #openNew(
+  #openPacket(kind: 'send' | 'emit', packet: ReadPacket, observer: CallObserver<unknown>): CallHandle {
+    const { pattern, data } = packet as ReadPacket<unknown>;
+    return this.#open(kind, pattern, data, NO_OPTIONS, observer, Infinity, packet);
+  }
+
+  /** Starts a call. All that is wrong with it goes to the observer. */
+  #open(
     kind: DrpcOutgoingCall['kind'],
     pattern: unknown,
     data: unknown,
     options: DrpcCallOptions,
     observer: CallObserver<unknown>,
     demand = Infinity,
+    packet?: ReadPacket,
   ): CallHandle {
     try {
-      return this.#open(kind, this.createPacket(pattern, data), options, observer, demand);
-    } catch (error) {
-      observer.error(invalid(error));
-      return NO_CALL;
-    }
-  }
-
-  /** Starts the call of a packet. All that is wrong with it goes to the observer. */
-  #open(
-    kind: DrpcOutgoingCall['kind'],
-    { pattern, data, metadata: hooked }: ReadPacket & { metadata?: Metadata },
-    options: DrpcCallOptions,
-    observer: CallObserver<unknown>,
-    demand = Infinity,
-  ): CallHandle {
-    try {
+      const { metadata: hooked }: PacketWithMetadata = packet ?? this.createPacket(pattern, data);
       const rpc = patternToRpc(pattern);
       const own = data instanceof DrpcRecord ? { ...data.options, ...definedOf(options) } : options;
       const call: DrpcOutgoingCall = {

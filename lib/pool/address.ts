@@ -2,10 +2,10 @@ import { isIP, isIPv6 } from 'node:net';
 
 /** Where a service is. */
 export interface Address {
-  readonly kind: 'tcp' | 'tls' | 'unix';
-  /** Name or IP address, without brackets; empty for a unix socket. */
+  readonly kind: 'tcp' | 'tls' | 'unix' | 'custom';
+  /** Name or IP address, without brackets; empty where there is none. */
   readonly host: string;
-  /** 0 for a unix socket. */
+  /** 0 where there is none. */
   readonly port: number;
   /** Of a unix socket, otherwise empty. */
   readonly path: string;
@@ -16,12 +16,13 @@ export interface Address {
 /** The URL of an address, for messages and logs. */
 export function formatAddress({ kind, host, port, path }: Address): string {
   if (kind === 'unix') return `drpc+unix:${path}`;
+  if (kind === 'custom') return 'dial()';
   return `${kind === 'tls' ? 'drpcs' : 'drpc'}://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 /** Whether a name has to be looked up before the address can be dialled. */
 export function isNamed({ kind, host }: Address): boolean {
-  return kind !== 'unix' && isIP(host) === 0;
+  return (kind === 'tcp' || kind === 'tls') && isIP(host) === 0;
 }
 
 /** What a look-up answers, as `dns.lookup` does. */

@@ -64,6 +64,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   #isFlushing = false;
   #idleTimer: Timer | undefined;
   #lastError: DrpcError | undefined;
+  #isClosed = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: PoolOptions, hooks: PoolHooks = {}) {
@@ -109,7 +110,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
    * @throws ClosedError when none could.
    */
   connect(): Promise<void> {
-    if (this.#closing) return Promise.reject(new ClosedError('the client is closed'));
+    if (this.#isClosed) return Promise.reject(new ClosedError('the client is closed'));
     if (this.#open > 0) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#connecting.push({ resolve, reject });
@@ -119,6 +120,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
 
   /** Ends all connections and calls; resolves when all sockets are closed. May be called again. */
   close(): Promise<void> {
+    this.#isClosed = true;
     this.#closing ??= this.#close(new ClosedError('the client is closed'));
     return this.#closing;
   }
@@ -150,7 +152,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   #wait(call: Call): void {
-    if (this.#closing) return call.refuse(new ClosedError('the client is closed'));
+    if (this.#isClosed) return call.refuse(new ClosedError('the client is closed'));
     const { failFast, maxQueuedCalls } = this.options;
     if (!failFast && this.#open === 0 && this.#waiting.size >= maxQueuedCalls) {
       return call.refuse(
@@ -169,7 +171,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   // -------------------------------------------------------------- EndpointHost
 
   get isKeptUp(): boolean {
-    return !this.#closing && (this.#hasConnected || (!this.options.failFast && this.#waiting.size > 0));
+    return !this.#isClosed && (this.#hasConnected || (!this.options.failFast && this.#waiting.size > 0));
   }
 
   get waitingShare(): number {
@@ -191,7 +193,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   lost(link: Link, cause: Error): void {
-    if (this.#closing) return;
+    if (this.#isClosed) return;
     this.#open--;
     if (link.isSerial) this.#free = this.#free.filter((free) => free !== link);
     else this.#shared = this.#shared.filter((shared) => shared !== link);
@@ -213,6 +215,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
   failed(error: DrpcError): void {
     this.#lastError = error;
     this.#hooks.error?.(error);
+    // Instead of the one that could not be had, a connection may do that was left alone till now.
+    if (this.#free.length > 0) this.#flush();
     this.#ensure(Want.KeepUp);
     this.#judge();
   }
@@ -245,20 +249,13 @@ export class ConnectionPool implements CallHost, EndpointHost {
       const now = this.clock.now();
       at = free.findIndex(({ restUntil }) => restUntil <= now);
       if (at < 0) {
-        if (this.#mayGrow()) return undefined;
+        if (this.#endpoints().some(({ mayGrow }) => mayGrow)) return undefined;
         at = 0;
       }
     }
     const [link] = free.splice(at, 1);
     // It may have ended in this very turn.
     return link!.isUsable ? link : this.#takeFree();
-  }
-
-  #mayGrow(): boolean {
-    const { maxConnections } = this.options;
-    return this.#endpoints().some(
-      (endpoint) => endpoint.usable > 0 && endpoint.usable + endpoint.dialing < maxConnections,
-    );
   }
 
   #keep(link: Link): void {
@@ -281,7 +278,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   #ensure(want: Want): void {
-    if (this.#closing) return;
+    if (this.#isClosed) return;
     for (const target of this.#targets) target.ensure(want);
     if (this.#open === 0 && this.#hasConnected && this.#isDialing())
       this.#setStatus('reconnecting', undefined);

@@ -84,6 +84,13 @@ export class Endpoint {
     return count;
   }
 
+  /** Whether more connections than are open can be had for calls that each need their own. */
+  get mayGrow(): boolean {
+    const { usable } = this;
+    if (usable === 0 || this.#pause.isFailing || this.#closeCause) return false;
+    return usable + this.#dialing < this.#host.options.maxConnections;
+  }
+
   /** How many connections should be dialled now. */
   missing(want: Want): number {
     return this.#isResting(want) ? 0 : this.#wanted(want);

@@ -30,6 +30,8 @@ export interface LinkHost {
 export class Link implements Balanced {
   readonly endpoint: Endpoint;
   readonly conn: PeerConn;
+  /** Whether it carries one call after the other. */
+  readonly isSerial: boolean;
   /** Calls it takes at once. */
   readonly capacity: number;
   /** When it was opened, by the clock. */
@@ -49,6 +51,7 @@ export class Link implements Balanced {
     this.#host = host;
     this.endpoint = endpoint;
     this.conn = conn;
+    this.isSerial = conn.profile === 'storj';
     this.capacity = Math.min(conn.maxStreams, maxStreams);
     this.since = host.clock.now();
     this.idleSince = this.since;
@@ -57,11 +60,6 @@ export class Link implements Balanced {
   /** Calls in flight. */
   get load(): number {
     return this.#load;
-  }
-
-  /** Whether it carries one call after the other. */
-  get isSerial(): boolean {
-    return this.conn.maxStreams === 1 && this.conn.profile === 'storj';
   }
 
   get isUsable(): boolean {

@@ -18,7 +18,7 @@ export class Target {
     this.#host = host;
     this.#address = address;
     this.#pause = new RetryPause(host.clock, host.options.backoff);
-    if (!isNamed(address) || host.options.dial) this.#endpoints = [new Endpoint(host, address)];
+    if (!isNamed(address)) this.#endpoints = [new Endpoint(host, address)];
   }
 
   get endpoints(): readonly Endpoint[] {
@@ -45,7 +45,7 @@ export class Target {
   }
 
   #shouldLookUp(want: Want): boolean {
-    if (!isNamed(this.#address) || this.#host.options.dial) return false;
+    if (!isNamed(this.#address)) return false;
     if (this.#endpoints.length > 0) {
       return this.#endpoints.some((endpoint) => endpoint.usable === 0 && endpoint.missing(want) > 0);
     }
