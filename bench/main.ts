@@ -1,5 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { helpText, readCliOptions, type CliOptions } from './cli-options.js';
 import type { Entry } from './contestants.js';
@@ -9,6 +9,9 @@ import { comparison } from './report/compare.js';
 import { markdownReport } from './report/markdown.js';
 import type { Results, Row } from './results.js';
 import { runWorkload } from './runner.js';
+
+/** Share of the cores that others may use before it is worth a word. */
+const BUSY = 0.25;
 
 process.on('exit', killAll);
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -51,6 +54,11 @@ async function measure({ quick, plan, workloads, contestants }: CliOptions): Pro
   }
   for (const [name, reason] of Object.entries(missing)) progress(`${name} takes no part: ${reason}`);
 
+  const loadBefore = loadavg()[0]!;
+  if (loadBefore > BUSY * availableParallelism()) {
+    progress(`the machine is busy with something else (load ${loadBefore.toFixed(1)}): expect noise`);
+  }
+
   const rows: Row[] = [];
   for (const workload of workloads) {
     if (workload.impossible !== undefined) {
@@ -66,6 +74,7 @@ async function measure({ quick, plan, workloads, contestants }: CliOptions): Pro
     at: new Date().toISOString(),
     node: process.versions.node,
     cpus: availableParallelism(),
+    loadBefore,
     quick,
     plan,
     contestants: present.map(({ name, title, goal }) => ({ name, title, ...(goal ? { goal } : {}) })),

@@ -7,6 +7,8 @@ export interface Results {
   at: string;
   node: string;
   cpus: number;
+  /** What the machine was doing before the run began: processes that wanted a core, over the last minute. */
+  loadBefore: number;
   quick: boolean;
   plan: Plan;
   contestants: { name: string; title: string; goal?: 'core' | 'nest' }[];

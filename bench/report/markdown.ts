@@ -21,11 +21,11 @@ export function markdownReport(results: Results): string {
     .concat('\n');
 }
 
-function heading({ at, node, cpus, quick, plan }: Results): string {
+function heading({ at, node, cpus, loadBefore, quick, plan }: Results): string {
   const kind = quick ? 'quick run, shorter streams' : 'full run';
   return `# Benchmark
 
-${at.slice(0, 10)}, Node ${node}, ${cpus} cores, ${plan.rounds} rounds, ${kind}. Ratios to ${REFERENCE.name} in the same round,
+${at.slice(0, 10)}, Node ${node}, ${cpus} cores with a load of ${loadBefore.toFixed(1)} before, ${plan.rounds} rounds, ${kind}. Ratios to ${REFERENCE.name} in the same round,
 median of the rounds and half of their spread; where the row has a unit, the value itself. Only ratios within one run
 compare; the rate of ${REFERENCE.name} is there to show the scale.`;
 }
