@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Clock, Timer } from '../clock/clock.js';
+import type { Clock } from '../clock/clock.js';
 import { DrpcCode } from '../errors/codes.js';
 import { ClosedError, DrpcError, ProtocolError } from '../errors/drpc-error.js';
 import { streamRefused } from '../errors/error-info.js';
@@ -10,7 +10,6 @@ import type { StreamHost, StreamLimits } from '../stream/stream-host.js';
 import { Stream, type StreamSink } from '../stream/stream.js';
 import { BufferPool } from '../wire/buffer-pool.js';
 import { marshalError, type ErrorForm } from '../wire/error-payload.js';
-import { FrameReader, type FrameSink } from '../wire/frame-reader.js';
 import { headerByte, type FrameHeader } from '../wire/frame.js';
 import { isKnownKind, Kind } from '../wire/kind.js';
 import { MuxWriter } from '../wire/mux-writer.js';
@@ -24,6 +23,7 @@ import {
 } from './manager.options.js';
 import type { BudgetMember, MemoryBudget } from './memory-budget.js';
 import { InvokeStep, PendingInvokes } from './pending-invokes.js';
+import { Reading, type ReadingOwner } from './reading.js';
 import { UsedIds } from './used-ids.js';
 
 /** One turn of reading handles so much; then other connections have theirs. An Invoke starts user code. */
@@ -61,15 +61,15 @@ export interface PeerSettings {
  * The owner of one connection: reads frames and hands them to their streams, writes through one
  * {@link MuxWriter}, and ends in one way, {@link terminate}.
  *
- *     socket -> FrameReader -> handleFrame -+-> Stream.handleFrame      by id
- *                                           +-> PendingInvokes -> accept   new ids (server)
+ *     socket -> Reading -> handleFrame -+-> Stream.handleFrame      by id
+ *                                       +-> PendingInvokes -> accept   new ids (server)
  *     socket <- MuxWriter <- Stream, refusals
  *
  * The reader alone judges the transport's health; the writer's drain loop has its error hook; both end in
  * `terminate`. A fault caught here ends the connection, a fault of one rpc ends that stream only.
  * @see storj/drpc drpcmanager/manager.go; docs/protocol.md, connections
  */
-export class Manager implements FrameSink, StreamHost, BudgetMember {
+export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   readonly clock: Clock;
   readonly writer: MuxWriter;
   readonly pool = new BufferPool();
@@ -81,12 +81,11 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
   readonly #duplex: Duplex;
   readonly #options: ResolvedManagerOptions;
   readonly #hooks: ManagerHooks;
-  readonly #reader: FrameReader;
+  readonly #reading: Reading;
   readonly #streams = new ActiveStreams();
   readonly #pending: PendingInvokes;
   readonly #usedIds = new UsedIds();
   readonly #budget: MemoryBudget | undefined;
-  #greeting: Greeting | undefined;
   #errorForm: ErrorForm;
   #sendWindow: number;
   #recvWindow: number;
@@ -103,18 +102,8 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
 
   #heldBytes = 0;
   #queuedBytes = 0;
-  #chunks = 0;
   #work = 0;
-  #isReading = false;
-  /** Why reading stands still: streams with full queues, and one for each other reason. */
-  #pauses = 0;
-  readonly #stalls = new Map<Stream, Timer>();
   #isWaitingForWriter = false;
-  #isEnded = false;
-  #frameTimer: Timer | undefined;
-  #frameSince = 0;
-  #frameNumber = -1;
-  #pausedAt = 0;
 
   #cause: Error | undefined;
   #socketError: Error | undefined;
@@ -133,7 +122,9 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     this.#recvWindow = this.#options.recvWindow;
     this.#budget = options.receiveBudget;
     this.#budget?.join(this);
-    this.#reader = new FrameReader(this, { maximumBufferSize: this.#options.maximumBufferSize });
+    const mode = options.preamble;
+    const greeting = this.isServer ? new Greeting(typeof mode === 'string' ? mode : 'accept') : undefined;
+    this.#reading = new Reading(duplex, this, this.#options, greeting);
     this.#pending = new PendingInvokes(this.pool, this.#options.maxMetadataSize, this.#options.maxNameSize);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
@@ -144,10 +135,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
       bulkSize: this.#options.bulkSize,
       onError: (error) => this.terminate(this.#closedBy(error)),
     });
-    if (this.isServer) {
-      const mode = options.preamble;
-      this.#greeting = new Greeting(typeof mode === 'string' ? mode : 'accept');
-    } else if (options.preamble === true) this.writer.prefix(PREAMBLE);
+    if (!this.isServer && mode === true) this.writer.prefix(PREAMBLE);
     this.#listen();
   }
 
@@ -199,12 +187,12 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
 
   /** Chunks received so far: any of them is a sign of life. */
   get chunks(): number {
-    return this.#chunks;
+    return this.#reading.chunks;
   }
 
   /** Whether reading stands still because of us: silence says nothing about the peer then. */
   get isPaused(): boolean {
-    return this.#pauses > 0;
+    return this.#reading.isPaused;
   }
 
   /** From now on, streams are made with what the peer announced. */
@@ -233,15 +221,12 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
 
   /** Handles a chunk of the connection's bytes, borrowed until the call returns. */
   receive(chunk: Buffer): void {
-    if (this.#cause) return;
-    this.#chunks++;
-    this.#read(chunk);
+    this.#reading.receive(chunk);
   }
 
   /** Handles the peer's end of the connection: what arrived before is still handled. */
   receiveEnd(): void {
-    this.#isEnded = true;
-    this.#endIfRead();
+    this.#reading.receiveEnd();
   }
 
   /** Takes a stream out of the count of slots: the control stream. */
@@ -264,11 +249,8 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     if (this.#cause) return;
     this.#cause = cause;
     this.writer.stop(cause);
-    this.#reader.close();
+    this.#reading.close();
     this.#duplex.destroy();
-    this.#frameTimer?.cancel();
-    for (const timer of this.#stalls.values()) timer.cancel();
-    this.#stalls.clear();
     this.#pending.clear();
     this.#streams.close(cause);
     for (const stream of [...this.#unnumbered]) stream.cancel(cause);
@@ -297,7 +279,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     });
   }
 
-  // ------------------------------------------------------------- FrameSink
+  // ---------------------------------------------------------- ReadingOwner
 
   /** @throws ProtocolError, which ends the connection. */
   handleFrame(header: FrameHeader, bytes: Buffer, start: number, end: number): void {
@@ -305,7 +287,17 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     const stream = this.#streams.get(header.streamId);
     if (stream) stream.handleFrame(header, bytes, start, end);
     else this.#handleUnknown(header, bytes, start, end);
-    if (this.#work >= TURN_WORK) this.#yield();
+    if (this.#work < TURN_WORK) return;
+    this.#work = 0;
+    this.#reading.yield();
+  }
+
+  readingFailed(error: DrpcError): void {
+    this.terminate(error);
+  }
+
+  readingEnded(): void {
+    this.terminate(this.#closedBy(this.#socketError));
   }
 
   // ------------------------------------------------------------ StreamHost
@@ -356,28 +348,15 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
   }
 
   pauseFor(stream: Stream): void {
-    const timer = this.clock.after(this.#options.stallTimeout, () => {
-      stream.fail(
-        new DrpcError(
-          DrpcCode.ResourceExhausted,
-          `the receive queue of stream ${stream.id} was full for ${this.#options.stallTimeout} ms: its receiver does not read`,
-        ),
-      );
-    });
-    this.#stalls.set(stream, timer);
-    this.#pause();
+    this.#reading.pauseFor(stream);
   }
 
   resumeFor(stream: Stream): void {
-    const timer = this.#stalls.get(stream);
-    if (!timer) return;
-    timer.cancel();
-    this.#stalls.delete(stream);
-    this.#unpause();
+    this.#reading.resumeFor(stream);
   }
 
   isEndNext(stream: Stream): boolean {
-    return this.#reader.isNext(Kind.CloseSend, stream.id);
+    return this.#reading.isNext(Kind.CloseSend, stream.id);
   }
 
   sinkFailed(stream: Stream, error: unknown): void {
@@ -404,7 +383,7 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     if (this.#cause && this.#heldBytes === 0) this.#budget?.leave(this);
   }
 
-  // --------------------------------------------------------------- reading
+  // -------------------------------------------------------------- the socket
 
   #listen(): void {
     const duplex = this.#duplex;
@@ -428,89 +407,6 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
 
   #resolveIfClosed(): void {
     if (this.#isSocketClosed && this.#cause) this.#resolveClosed(this.#cause);
-  }
-
-  /** Feeds the reader, with a chunk or what it had left, until it is empty or has to stand still. */
-  #read(chunk: Buffer | undefined): void {
-    this.#isReading = true;
-    try {
-      if (chunk && this.#greeting) chunk = this.#greet(chunk);
-      if (chunk) this.#reader.receive(chunk);
-      while (this.#reader.isStopped && this.#pauses === 0 && !this.#cause) this.#reader.resume();
-    } catch (error) {
-      this.terminate(
-        error instanceof DrpcError ? error : new ProtocolError('reading failed', { cause: error }),
-      );
-    }
-    this.#isReading = false;
-    if (this.#cause) return;
-    this.#watchFrame();
-    this.#endIfRead();
-  }
-
-  /** The chunk without what the greeting takes off; `undefined` while more is needed. */
-  #greet(chunk: Buffer): Buffer | undefined {
-    const skip = this.#greeting!.examine(chunk);
-    if (skip < 0) return undefined;
-    this.#greeting = undefined;
-    return skip === 0 ? chunk : chunk.subarray(skip);
-  }
-
-  #endIfRead(): void {
-    if (this.#isEnded && this.#reader.backlog === 0) this.terminate(this.#closedBy(this.#socketError));
-  }
-
-  #pause(): void {
-    if (this.#pauses++ > 0) return;
-    this.#reader.stop();
-    this.#duplex.pause();
-    this.#frameTimer?.cancel();
-    this.#frameTimer = undefined;
-    this.#pausedAt = this.clock.now();
-  }
-
-  #unpause(): void {
-    if (--this.#pauses > 0 || this.#cause) return;
-    // The clock of half a frame stood still.
-    this.#frameSince += this.clock.now() - this.#pausedAt;
-    if (!this.#isReading) this.#read(undefined);
-    if (this.#pauses === 0 && !this.#cause) this.#duplex.resume();
-  }
-
-  /** Lets other connections and timers have a turn. */
-  #yield(): void {
-    this.#work = 0;
-    this.#pause();
-    this.clock.yield(() => this.#unpause());
-  }
-
-  /** Half a frame may take so long, counted from its first byte. */
-  #watchFrame(): void {
-    if (!this.#reader.isUnfinished || this.#pauses > 0) return;
-    const number = this.#reader.framesEnded;
-    const { frameTimeout } = this.#options;
-    const clock = this.clock;
-    if (number !== this.#frameNumber) {
-      this.#frameNumber = number;
-      this.#frameSince = clock.now();
-    }
-    this.#frameTimer ??= clock.after(this.#frameSince + frameTimeout - clock.now(), () => this.#checkFrame());
-  }
-
-  #checkFrame(): void {
-    this.#frameTimer = undefined;
-    if (!this.#reader.isUnfinished || this.#cause) return;
-    const { frameTimeout } = this.#options;
-    const clock = this.clock;
-    const left = this.#frameSince + frameTimeout - clock.now();
-    if (left > 0) this.#frameTimer = clock.after(left, () => this.#checkFrame());
-    else {
-      this.terminate(
-        new ProtocolError(
-          `half a frame and no end for ${frameTimeout} ms: a frame must arrive within that time`,
-        ),
-      );
-    }
   }
 
   // ------------------------------------------------------------- new streams
@@ -612,10 +508,10 @@ export class Manager implements FrameSink, StreamHost, BudgetMember {
     this.writer.frame(ERROR, header.streamId, 1, payload, 0, payload.length);
     if (!this.writer.isFull || this.#isWaitingForWriter) return;
     this.#isWaitingForWriter = true;
-    this.#pause();
+    this.#reading.pause();
     this.writer.whenDrained(() => {
       this.#isWaitingForWriter = false;
-      this.#unpause();
+      this.#reading.unpause();
     });
   }
 }
