@@ -37,14 +37,20 @@ export { type Metadata } from './metadata/metadata.js';
 export { type LookupAddress } from './pool/address.js';
 export { type BalancePolicy } from './pool/balancer.js';
 export { type ConnectionPool, type PoolConnection } from './pool/connection-pool.js';
+export { type ProtoLoaderOptions, type ProtoOptions } from './service/proto-options.js';
+export { type ServiceOptions } from './service/service-options.js';
 export {
   DrpcContext,
   DrpcMetadata,
+  DrpcMethod,
   DrpcPeer,
   DrpcServer,
+  DrpcService,
   DrpcSignal,
   DrpcStream,
   type DrpcListener,
+  type DrpcMethodDecorator,
+  type DrpcMethodHandler,
   type DrpcServerEvents,
   type DrpcServerOptions,
   type DrpcStreamOptions,

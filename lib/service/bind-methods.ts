@@ -1,20 +1,15 @@
 import { escapeName } from '../errors/escape.js';
 import { loadProtoServices } from './proto-loader.js';
-import { hasProto, type ProtoOptions } from './proto-options.js';
+import { hasProto } from './proto-options.js';
 import { isDescMethod, loadDescReader, type DescReader } from './protobuf-es.js';
-import type { DescMethod, DescService } from './protobuf-es.types.js';
+import type { DescMethod } from './protobuf-es.types.js';
 import {
   findServices,
   type MethodDefinition,
   type MethodName,
   type ServiceDefinition,
 } from './service-definition.js';
-
-/** Where the definitions of protobuf services come from. */
-export interface ServiceOptions extends ProtoOptions {
-  /** Services of protoc-gen-es, for handlers that name them by texts; a handler with a descriptor needs none. */
-  services?: readonly DescService[];
-}
+import type { ServiceOptions } from './service-options.js';
 
 /** Which rpc a handler serves. */
 export type MethodRef = MethodName | DescMethod;

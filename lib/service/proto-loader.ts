@@ -3,7 +3,7 @@ import { escapeName } from '../errors/escape.js';
 import { packageError } from './optional-package.js';
 import { ProtoMapKeys, type ProtoType } from './proto-map-keys.js';
 import type { ProtoLoaderOptions, ProtoOptions } from './proto-options.js';
-import { ProtobufEncoding } from './protobuf-encoding.js';
+import { ProtobufEncoding, type MessageCodec } from './protobuf-encoding.js';
 import { rpcOf, type MethodDefinition, type ServiceDefinition } from './service-definition.js';
 
 /** The part of @grpc/proto-loader that is used. */
@@ -120,27 +120,29 @@ function toMethod(
   mapKeys: ProtoMapKeys,
 ): MethodDefinition {
   const { requestSerialize, requestDeserialize, responseSerialize, responseDeserialize } = method;
+  const request = codecOf(method.requestType.type, requestSerialize, requestDeserialize, mapKeys);
+  const response = codecOf(method.responseType.type, responseSerialize, responseDeserialize, mapKeys);
   return {
     rpc: rpcOf(service, name),
     name,
     localName: method.originalName ?? name.charAt(0).toLowerCase() + name.slice(1),
     requestStream: method.requestStream,
     responseStream: method.responseStream,
-    request: toEncoding(method.requestType.type, requestSerialize, requestDeserialize, mapKeys),
-    response: toEncoding(method.responseType.type, responseSerialize, responseDeserialize, mapKeys),
+    serverEncoding: new ProtobufEncoding(response, request),
+    clientEncoding: new ProtobufEncoding(request, response),
   };
 }
 
-function toEncoding(
+function codecOf(
   type: ProtoType,
-  encode: (value: unknown) => Uint8Array,
-  decode: (bytes: Uint8Array) => unknown,
+  encode: MessageCodec['encode'],
+  decode: MessageCodec['decode'],
   mapKeys: ProtoMapKeys,
-): ProtobufEncoding {
+): MessageCodec {
   const repairs = mapKeys.repairsOf(type);
-  if (!repairs) return new ProtobufEncoding(type.name, { encode, decode });
-  return new ProtobufEncoding(type.name, {
+  if (!repairs) return { encode, decode };
+  return {
     encode: (value) => encode(repairs.beforeEncode(value)),
     decode: (bytes) => repairs.afterDecode(decode(bytes)),
-  });
+  };
 }

@@ -1,3 +1,5 @@
+import { typeName } from '../errors/type-name.js';
+
 /** Services from .proto files; the options of Nest's gRPC transport, with their meaning. */
 export interface ProtoOptions {
   /** The packages whose services are meant; default: every package that is loaded. */
@@ -39,4 +41,28 @@ export interface ProtoLoaderOptions {
 /** Whether `options` speak of .proto files at all. */
 export function hasProto({ protoPath, packageDefinition }: ProtoOptions): boolean {
   return protoPath !== undefined || packageDefinition !== undefined;
+}
+
+/** The names of the options. */
+export const PROTO_OPTIONS: readonly string[] = ['package', 'protoPath', 'packageDefinition', 'loader'];
+
+/** The options among others, checked. @throws TypeError naming option, value and what is allowed. */
+export function resolveProtoOptions(options: ProtoOptions): ProtoOptions {
+  return {
+    package: textsOption('package', options.package),
+    protoPath: textsOption('protoPath', options.protoPath),
+    packageDefinition: objectOption('packageDefinition', options.packageDefinition),
+    loader: objectOption('loader', options.loader),
+  };
+}
+
+function textsOption<T>(name: string, value: T): T {
+  const texts: unknown[] = Array.isArray(value) && value.length > 0 ? value : [value];
+  if (value === undefined || texts.every((text) => typeof text === 'string')) return value;
+  throw new TypeError(`option ${name} is ${typeName(value)}: must be text or an array of texts`);
+}
+
+function objectOption<T>(name: string, value: T): T {
+  if (value === undefined || (typeof value === 'object' && value !== null)) return value;
+  throw new TypeError(`option ${name} is ${typeName(value)}: must be an object`);
 }

@@ -1,40 +1,41 @@
 import type { Encoding } from '../encoding/encoding.js';
 
-/** What an encoding of protobuf messages is made of: the functions of the library for one message type. */
+/** The messages of one type, by the functions of a library. */
 export interface MessageCodec {
-  /** `value` is never `undefined` or `null`. */
-  encode(value: unknown): Uint8Array;
-  /** `bytes` are the message's for good. */
-  decode(bytes: Uint8Array): unknown;
+  /** @param value neither `undefined` nor `null` */
+  readonly encode: (value: unknown) => Uint8Array;
+  /** @param bytes the message's for good */
+  readonly decode: (bytes: Uint8Array) => unknown;
 }
 
 const NO_FIELDS = new Uint8Array(0);
 
 /**
- * Messages of one protobuf type. `undefined` and `null` travel as a message
- * without fields, so that a handler without a result answers google.protobuf.Empty.
+ * Protobuf messages of one type to send and of one to receive. `undefined` and `null` travel as a message without
+ * fields, so that a handler without a result answers google.protobuf.Empty.
  */
 export class ProtobufEncoding implements Encoding {
-  readonly name: string;
-  readonly #codec: MessageCodec;
+  readonly name = 'protobuf';
+  readonly #encode: MessageCodec['encode'];
+  readonly #decode: MessageCodec['decode'];
 
-  constructor(typeName: string, codec: MessageCodec) {
-    this.name = `protobuf ${typeName}`;
-    this.#codec = codec;
+  constructor(sent: MessageCodec, received: MessageCodec) {
+    this.#encode = sent.encode;
+    this.#decode = received.decode;
   }
 
   marshal(value: unknown): Uint8Array {
-    return value === undefined || value === null ? NO_FIELDS : this.#codec.encode(value);
+    return value === undefined || value === null ? NO_FIELDS : this.#encode(value);
   }
 
   unmarshal(bytes: Uint8Array): unknown {
-    return this.#codec.decode(Buffer.from(bytes));
+    return this.#decode(Buffer.from(bytes));
   }
 
-  // The libraries make views for fields of type `bytes`, and the borrowed memory is used again.
+  // Both libraries make views for fields of type `bytes`, and the memory is only borrowed.
   unmarshalRange(bytes: Buffer, start: number, end: number): unknown {
     const copy = Buffer.allocUnsafe(end - start);
     bytes.copy(copy, 0, start, end);
-    return this.#codec.decode(copy);
+    return this.#decode(copy);
   }
 }

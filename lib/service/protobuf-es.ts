@@ -1,6 +1,6 @@
 import { packageError } from './optional-package.js';
 import type { DescMessage, DescMethod, DescService } from './protobuf-es.types.js';
-import { ProtobufEncoding } from './protobuf-encoding.js';
+import { ProtobufEncoding, type MessageCodec } from './protobuf-encoding.js';
 import { rpcOf, type MethodDefinition, type ServiceDefinition } from './service-definition.js';
 
 /** Reads the descriptors in the code of protoc-gen-es; it cannot be without the package that they come from. */
@@ -40,21 +40,23 @@ export async function loadDescReader(): Promise<DescReader> {
 
 function toMethod(desc: DescMethod, library: Library): MethodDefinition {
   const kind = desc.methodKind;
+  const request = codecOf(desc.input, library);
+  const response = codecOf(desc.output, library);
   return {
     rpc: rpcOf(desc.parent.typeName, desc.name),
     name: desc.name,
     localName: desc.localName,
     requestStream: kind === 'client_streaming' || kind === 'bidi_streaming',
     responseStream: kind === 'server_streaming' || kind === 'bidi_streaming',
-    request: toEncoding(desc.input, library),
-    response: toEncoding(desc.output, library),
+    serverEncoding: new ProtobufEncoding(response, request),
+    clientEncoding: new ProtobufEncoding(request, response),
   };
 }
 
-function toEncoding(schema: DescMessage, { create, fromBinary, toBinary }: Library): ProtobufEncoding {
-  return new ProtobufEncoding(schema.name, {
+function codecOf(schema: DescMessage, { create, fromBinary, toBinary }: Library): MessageCodec {
+  return {
     // A message stays as it is; anything else is taken for its fields.
     encode: (value) => toBinary(schema, create(schema, value)),
     decode: (bytes) => fromBinary(schema, bytes),
-  });
+  };
 }

@@ -12,8 +12,10 @@ export interface MethodDefinition {
   readonly requestStream: boolean;
   /** Whether the answer is a stream of messages instead of one. */
   readonly responseStream: boolean;
-  readonly request: Encoding;
-  readonly response: Encoding;
+  /** The server's: reads requests and writes responses. */
+  readonly serverEncoding: Encoding;
+  /** The client's: writes requests and reads responses. */
+  readonly clientEncoding: Encoding;
 }
 
 /** A protobuf service, whatever described it. */

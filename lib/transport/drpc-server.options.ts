@@ -20,10 +20,11 @@ import { MAX_PATTERN_LENGTH } from '../bridge/pattern.js';
 import { DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
 import type { PlainClients } from '../control/peer-server.js';
 import type { Encoding } from '../encoding/encoding.js';
+import { resolveServiceOptions, SERVICE_OPTIONS, type ServiceOptions } from '../service/service-options.js';
 import type { DrpcListener } from './listener.js';
 
 /** Settings of a {@link DrpcServer}. Sizes in bytes, times in milliseconds. */
-export interface DrpcServerOptions extends ConnectionLimits {
+export interface DrpcServerOptions extends ConnectionLimits, ServiceOptions {
   /** `drpc://host:port`, `drpcs://host:port` (with `tls`) or `drpc+unix:/path`. */
   url?: string;
   /** Address to bind, instead of `url`. Default: 127.0.0.1. */
@@ -78,6 +79,7 @@ export const SERVER_LIMITS = {
 const OTHERS = [
   ...['url', 'host', 'port', 'path', 'tls', 'listener'],
   ...['plainClients', 'preamble', 'strictTransport', 'forwardErrors', 'encodings'],
+  ...SERVICE_OPTIONS,
 ];
 
 /** Every option there is. */
@@ -99,6 +101,7 @@ export interface ResolvedServerOptions extends Limits {
   strictTransport: boolean;
   forwardErrors: boolean;
   encodings: Readonly<Record<string, Encoding>>;
+  protobuf: ServiceOptions;
 }
 
 /** Checks options and fills the defaults in. @throws TypeError or RangeError naming option, value and rule. */
@@ -124,6 +127,7 @@ export function resolveServerOptions(options: DrpcServerOptions): ResolvedServer
     strictTransport: booleanOption('strictTransport', options.strictTransport, false),
     forwardErrors: booleanOption('forwardErrors', options.forwardErrors, false),
     encodings: resolveEncodings(options.encodings),
+    protobuf: resolveServiceOptions(options),
   };
 }
 

@@ -1,3 +1,4 @@
+import { lastValue } from '../bridge/last-value.js';
 import { RequestIterator } from '../bridge/request-iterator.js';
 import { RequestObservable } from '../bridge/request-observable.js';
 import type { RequestSource } from '../bridge/request-source.js';
@@ -159,7 +160,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
 
   #answer(result: unknown): void {
     this.#state = State.Answering;
-    this.#result = resultSource(result, this);
+    this.#result = resultSource(this.#route.answersOnce ? lastValue(result) : result, this);
     if (this.#result) return this.#result.start();
     this.next(result);
     this.complete();

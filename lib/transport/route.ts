@@ -19,6 +19,8 @@ export interface Route {
   /** One, or for an event any number. */
   readonly handlers: MessageHandler[];
   readonly request: RequestShape;
+  /** A unary protobuf method: of many values that its handler gives, the last is the answer. */
+  readonly answersOnce: boolean;
   /** The name of the encoding, for errors. */
   readonly encoding: string;
   marshal(value: unknown): Payload;

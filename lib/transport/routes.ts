@@ -4,12 +4,16 @@ import { loadMessageValidator } from '../bridge/message-validator.js';
 import { patternToRpc } from '../bridge/pattern.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { escapeName } from '../errors/escape.js';
+import type { ServiceOptions } from '../service/service-options.js';
+import { readMethodExtra } from './method-extras.js';
+import { MethodHandlers } from './method-handlers.js';
 import { readStreamExtra } from './stream-extras.js';
 import { RequestShape, type Route } from './route.js';
 
 export interface RoutesOptions {
   maxPatternLength: number;
   encodings: Readonly<Record<string, EncodingName | Encoding>>;
+  protobuf: ServiceOptions;
 }
 
 /**
@@ -19,9 +23,11 @@ export interface RoutesOptions {
 export class Routes {
   readonly #routes = new Map<string, Route>();
   readonly #options: RoutesOptions;
+  readonly #methods: MethodHandlers;
 
   constructor(options: RoutesOptions) {
     this.#options = options;
+    this.#methods = new MethodHandlers(options.protobuf);
   }
 
   get(rpc: string): Route | undefined {
@@ -29,7 +35,8 @@ export class Routes {
   }
 
   /**
-   * Adds a handler; further ones of an event join the first. Answers the rpc name.
+   * Adds a handler; further ones of an event join the first. Answers the rpc name; that of a protobuf method is
+   * known after {@link load}, and until then the text of its pattern stands for it.
    * @throws TypeError or RangeError for a pattern or extras that can not be served, Error for a second message
    *   handler of a pattern, or one of each kind.
    */
@@ -40,7 +47,24 @@ export class Routes {
     extras: Readonly<Record<string, unknown>>,
   ): string {
     const rpc = patternToRpc(pattern, this.#options.maxPatternLength);
-    const route = this.#route(rpc, handler, isEvent, extras);
+    const method = readMethodExtra(extras);
+    if (method) this.#methods.add(method, handler, extras);
+    else this.#add(this.#route(rpc, handler, isEvent, extras));
+    return rpc;
+  }
+
+  /** Loads what the handlers need. @throws Error that names a package or a definition that is missing. */
+  async load(): Promise<void> {
+    for (const { rpc, callback, extras, answersOnce } of await this.#methods.bind()) {
+      this.#add({ ...this.#route(rpc, callback, false, extras), answersOnce });
+    }
+    for (const route of this.#routes.values()) {
+      if (route.rule) route.validate ??= await loadMessageValidator(route.rule);
+    }
+  }
+
+  #add(route: Route): void {
+    const { rpc, isEvent } = route;
     const known = this.#routes.get(rpc);
     if (!known) this.#routes.set(rpc, route);
     else if (!known.isEvent || !isEvent) throw duplicate(rpc, known.isEvent, isEvent);
@@ -48,15 +72,7 @@ export class Routes {
       throw new Error(
         `event handlers of "${escapeName(rpc)}" have encodings ${known.encoding} and ${route.encoding}: all of a pattern have the same`,
       );
-    } else known.handlers.push(handler);
-    return rpc;
-  }
-
-  /** Loads what the handlers need. @throws Error that names a package that is missing. */
-  async load(): Promise<void> {
-    for (const route of this.#routes.values()) {
-      if (route.rule) route.validate ??= await loadMessageValidator(route.rule);
-    }
+    } else known.handlers.push(...route.handlers);
   }
 
   #route(
@@ -78,6 +94,7 @@ export class Routes {
       isEvent,
       handlers: [handler],
       request: stream?.shape ?? RequestShape.One,
+      answersOnce: false,
       encoding: encoding.name,
       marshal: (value) => encoding.marshal(value),
       unmarshal: encoding.unmarshalRange

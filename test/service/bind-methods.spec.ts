@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
-import { bindMethods, type MethodRef, type ServiceOptions } from '../../lib/service/bind-methods.js';
+import { bindMethods, type MethodRef } from '../../lib/service/bind-methods.js';
+import type { ServiceOptions } from '../../lib/service/service-options.js';
 import { Greeter } from '../fixtures/gen/greeter_pb.js';
 import { greeterProto } from './goldens.js';
 
@@ -44,7 +45,7 @@ describe('bindMethods', () => {
 
   it('gives the definition with it', async () => {
     const [bound] = await bindMethods([[Greeter.method.chat, 'handler']], {});
-    expect(bound?.method).toMatchObject({ requestStream: true, request: { name: 'protobuf HelloRequest' } });
+    expect(bound?.method).toMatchObject({ requestStream: true, serverEncoding: { name: 'protobuf' } });
   });
 
   it('serves all services of a name', async () => {

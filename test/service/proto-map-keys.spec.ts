@@ -16,8 +16,8 @@ function methodOf(rpc: string, loader = {}): MethodDefinition {
 }
 
 function roundTrip(rpc: string, value: unknown, loader = {}): unknown {
-  const { request } = methodOf(rpc, loader);
-  return request.unmarshal(Buffer.from(hexOf(request.marshal(value)), 'hex'));
+  const { clientEncoding, serverEncoding } = methodOf(rpc, loader);
+  return serverEncoding.unmarshal(Buffer.from(hexOf(clientEncoding.marshal(value)), 'hex'));
 }
 
 describe('maps of @grpc/proto-loader', () => {
@@ -56,8 +56,8 @@ describe('maps of @grpc/proto-loader', () => {
 
   it('are not changed in the value that is sent', () => {
     const value = Object.freeze({ names: Object.freeze({ false: 'no' }) });
-    const { response } = methodOf('/keys.Keys/SendInner');
-    expect(hexOf(response.marshal(value))).toBe('0a06080012026e6f');
+    const { serverEncoding } = methodOf('/keys.Keys/SendInner');
+    expect(hexOf(serverEncoding.marshal(value))).toBe('0a06080012026e6f');
     expect(value.names).toEqual({ false: 'no' });
   });
 
