@@ -20,9 +20,45 @@ export interface Puller {
   stop(): void;
 }
 
+/** So many values may be pulled in a row before others get the event loop. */
+const VALUES_PER_TURN = 256;
+
 /** @throws when the value has a reader already, or its iterator can not be made. */
 export function pull(value: StreamedValue): Puller {
-  if (isWebStream(value)) return pullWebStream(value);
+  return new PatientPuller(isWebStream(value) ? pullWebStream(value) : pullIterable(value));
+}
+
+/**
+ * A source that always has a value at hand would be pulled from microtask to microtask, and nothing else
+ * would run until the window is used up: no cancel, no other call. So the event loop gets its turn in between.
+ */
+class PatientPuller implements Puller {
+  readonly #puller: Puller;
+  #pulled = 0;
+  #isStopped = false;
+
+  constructor(puller: Puller) {
+    this.#puller = puller;
+  }
+
+  next(): Promise<IteratorResult<unknown, unknown>> {
+    if (++this.#pulled < VALUES_PER_TURN) return this.#puller.next();
+    this.#pulled = 0;
+    return this.#nextTurn();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#puller.stop();
+  }
+
+  async #nextTurn(): Promise<IteratorResult<unknown, unknown>> {
+    await new Promise<void>((resolve) => void setImmediate(resolve));
+    return this.#isStopped ? { done: true, value: undefined } : this.#puller.next();
+  }
+}
+
+function pullIterable(value: AsyncIterable<unknown> | Readable): Puller {
   const iterator = value[Symbol.asyncIterator]();
   // The iterator of a Node stream is a generator: its return() waits for the next chunk, which may never come.
   const stop = isNodeStream(value) ? () => void value.destroy() : () => swallow(() => iterator.return?.());

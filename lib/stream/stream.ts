@@ -25,6 +25,9 @@ export type { StreamSink } from './stream-sink.js';
 /** A message to send: bytes, or text that travels as UTF-8. */
 export type Payload = Uint8Array | string;
 
+/** So many messages may be sent in a row before others get the event loop. */
+const MESSAGES_PER_TURN = 256;
+
 /** What a server's stream begins with. */
 export interface AcceptedInvoke {
   id: Uint64;
@@ -98,6 +101,7 @@ export class Stream {
   /** What waits to be sent; most streams never have one. */
   #sendQueue: SendQueue | undefined;
   #messageId = 0;
+  #sentInTurn = 0;
   /** Bytes appended in the writer's present batch. */
   #share = 0;
   #shareBatch = -1;
@@ -195,7 +199,10 @@ export class Stream {
    *   MessageSizeError for a message over the limit; neither changes the stream.
    */
   msgSend(data: Payload): true | Promise<void> {
-    return this.trySend(data) || this.drained();
+    const isAppended = this.trySend(data);
+    // A loop that never has to wait would never let the event loop go on.
+    if (++this.#sentInTurn >= MESSAGES_PER_TURN) return this.#nextTurn();
+    return isAppended || this.drained();
   }
 
   /** As {@link msgSend}, for sources that can not wait: false says that the message waits. */
@@ -323,6 +330,12 @@ export class Stream {
   }
 
   /** Whether nothing waits to be sent. */
+  async #nextTurn(): Promise<void> {
+    this.#sentInTurn = 0;
+    await new Promise<void>((resolve) => this.#host.clock.yield(resolve));
+    await this.drained();
+  }
+
   #isSendIdle(): boolean {
     return !this.#sendQueue || this.#sendQueue.isEmpty;
   }
