@@ -10,6 +10,24 @@ export const CONTROL_RPC = '/nestjs.drpc.v1.Control/Open';
 /** Messages of the control stream are small. */
 export const MAX_CONTROL_SIZE = 4096;
 
+/** Size limits of a connection, as far as they were set, with room for the control stream's messages. */
+export function withRoomForControl<T extends MessageLimits>(options: T): T {
+  const atLeast = (size: number | undefined): number | undefined =>
+    size === undefined ? undefined : Math.max(size, MAX_CONTROL_SIZE);
+  return {
+    ...options,
+    maximumBufferSize: atLeast(options.maximumBufferSize),
+    maxSendSize: atLeast(options.maxSendSize),
+    maxReceiveSize: atLeast(options.maxReceiveSize),
+  };
+}
+
+interface MessageLimits {
+  maximumBufferSize?: number;
+  maxSendSize?: number;
+  maxReceiveSize?: number;
+}
+
 /** What a peer announces when a connection begins. Sizes in bytes, times in milliseconds. */
 export interface Settings {
   /** Credit it gives each stream that sends to it. */

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { Timer } from '../clock/clock.js';
 import { Conn } from '../conn/conn.js';
 import { ClosedError, ProtocolError } from '../errors/drpc-error.js';
 import type { ManagerHooks } from '../manager/manager.js';
@@ -6,7 +7,13 @@ import type { ManagerOptions } from '../manager/manager.options.js';
 import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.js';
 import type { Stream } from '../stream/stream.js';
 import type { Uint64 } from '../wire/varint.js';
-import { CONTROL_RPC, marshalControl, type Settings } from './control-message.js';
+import {
+  CONTROL_RPC,
+  marshalControl,
+  MAX_CONTROL_SIZE,
+  withRoomForControl,
+  type Settings,
+} from './control-message.js';
 import { ControlStream, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT } from './control-stream.js';
 import { LIBRARY, VERSION } from './version.js';
 
@@ -65,7 +72,7 @@ export class PeerConn extends Conn {
     super(
       duplex,
       {
-        ...options,
+        ...(peer === 'auto' ? withRoomForControl(options) : options),
         errorForm: peer === 'storj' || peer === 'auto' ? 'storj' : 'status',
         sendWindow: hasWindows ? streamWindow : 0,
         recvWindow: hasWindows ? streamWindow : 0,
@@ -85,6 +92,11 @@ export class PeerConn extends Conn {
     options: PeerConnOptions = {},
     hooks: PeerConnHooks = {},
   ): Promise<PeerConn> {
+    const { streamWindow = DEFAULT_STREAM_WINDOW } = options;
+    if (streamWindow < MIN_STREAM_WINDOW) {
+      duplex.destroy();
+      throw new RangeError(`streamWindow is ${streamWindow}: at least ${MIN_STREAM_WINDOW} bytes are needed`);
+    }
     const conn = new PeerConn(duplex, options, hooks);
     if ((options.peer ?? 'auto') === 'auto') await conn.#probe(options);
     return conn;
@@ -124,24 +136,14 @@ export class PeerConn extends Conn {
   #probe(options: PeerConnOptions): Promise<void> {
     const {
       streamWindow = DEFAULT_STREAM_WINDOW,
-      maxReceiveSize = this.manager.limits.maxReceiveSize,
       handshakeTimeout = DEFAULT_HANDSHAKE_TIMEOUT,
       pingInterval = DEFAULT_PING_INTERVAL,
       pingTimeout = DEFAULT_PING_TIMEOUT,
     } = options;
-    if (streamWindow < MIN_STREAM_WINDOW) {
-      throw new RangeError(`streamWindow is ${streamWindow}: at least ${MIN_STREAM_WINDOW} bytes are needed`);
-    }
     return new Promise((resolve, reject) => {
-      const timer = this.manager.clock.after(handshakeTimeout, () => {
-        const error = new SilentPeerError(
-          `the server did not answer the probe within ${handshakeTimeout} ms`,
-        );
-        this.manager.terminate(error);
-        reject(error);
-      });
+      let timer: Timer | undefined;
       const settled = (error?: Error): void => {
-        timer.cancel();
+        timer?.cancel();
         if (error) reject(error);
         else resolve();
       };
@@ -181,11 +183,18 @@ export class PeerConn extends Conn {
         marshalControl({
           type: 'settings',
           streamWindow,
-          maxMessageSize: maxReceiveSize,
+          maxMessageSize: this.manager.limits.maxReceiveSize,
           library: LIBRARY,
           version: VERSION,
         }),
       );
+      timer = this.manager.clock.after(handshakeTimeout, () => {
+        const error = new SilentPeerError(
+          `the server did not answer the probe within ${handshakeTimeout} ms`,
+        );
+        this.manager.terminate(error);
+        reject(error);
+      });
     });
   }
 
@@ -194,7 +203,7 @@ export class PeerConn extends Conn {
       errorForm: 'status',
       sendWindow: settings.streamWindow,
       recvWindow,
-      maxMessageSize: settings.maxMessageSize,
+      maxMessageSize: Math.max(settings.maxMessageSize, MAX_CONTROL_SIZE),
     });
     this.#become('own', settings.maxStreams);
   }

@@ -6,7 +6,7 @@ import { Manager, type ManagerHooks } from '../manager/manager.js';
 import type { ManagerOptions } from '../manager/manager.options.js';
 import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.js';
 import type { Stream } from '../stream/stream.js';
-import { CONTROL_RPC, type Settings } from './control-message.js';
+import { CONTROL_RPC, MAX_CONTROL_SIZE, withRoomForControl, type Settings } from './control-message.js';
 import { ControlStream, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT } from './control-stream.js';
 import { LIBRARY, VERSION } from './version.js';
 
@@ -52,7 +52,7 @@ export class PeerServer {
     this.manager = new Manager(
       duplex,
       {
-        ...options,
+        ...withRoomForControl(options),
         role: 'server',
         errorForm: plainClients === 'storj' ? 'storj' : 'status',
         sendWindow: window,
@@ -130,7 +130,7 @@ export class PeerServer {
       errorForm: 'status',
       sendWindow: settings.streamWindow,
       recvWindow: streamWindow,
-      maxMessageSize: settings.maxMessageSize,
+      maxMessageSize: Math.max(settings.maxMessageSize, MAX_CONTROL_SIZE),
     });
     this.#isOwnPeer = true;
     control.send({
