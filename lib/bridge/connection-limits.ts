@@ -7,6 +7,9 @@ export const MAX_TIME = 2 ** 31 - 1;
 /** Beyond this a size is no limit for one process. */
 export const MAX_SIZE = 2 ** 31 - 1;
 
+/** The library's own messages need so much. */
+const LEAST_MESSAGE = 4 * KIB;
+
 /** Bounds of one connection, of either end. Sizes in bytes, times in milliseconds. */
 export interface ConnectionLimits {
   /** Largest message that is sent. Default: 4 MiB. */
@@ -46,10 +49,10 @@ export interface ConnectionLimits {
 }
 
 export const CONNECTION_LIMITS: Readonly<Record<keyof ConnectionLimits, NumberRule>> = {
-  maxSendSize: { default: 4 * MIB, min: 1, max: MAX_SIZE },
-  maxReceiveSize: { default: 4 * MIB, min: 1, max: MAX_SIZE },
+  maxSendSize: { default: 4 * MIB, min: LEAST_MESSAGE, max: MAX_SIZE },
+  maxReceiveSize: { default: 4 * MIB, min: LEAST_MESSAGE, max: MAX_SIZE },
   splitSize: { default: 64 * KIB, min: 1, max: MAX_SIZE },
-  maximumBufferSize: { default: 4 * MIB, min: 1, max: MAX_SIZE },
+  maximumBufferSize: { default: 4 * MIB, min: LEAST_MESSAGE, max: MAX_SIZE },
   maxMetadataSize: { default: 64 * KIB, min: 0, max: MAX_SIZE },
   streamWindow: { default: 2 * MIB, min: 64 * KIB, max: MAX_SIZE },
   recvQueueMessages: { default: 256, min: 1, max: MAX_SIZE },

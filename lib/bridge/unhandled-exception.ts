@@ -1,4 +1,4 @@
-import { IntrinsicException } from '@nestjs/common';
+import { HttpException, IntrinsicException } from '@nestjs/common';
 import { BaseRpcContext, BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { throwError, type Observable } from 'rxjs';
 
@@ -13,9 +13,9 @@ export class UnhandledException {
     this.exception = exception;
   }
 
-  /** Whether Nest wants it in no log. */
+  /** Whether Nest wants it in no log; HttpExceptions only because their caller is told. */
   get isSilent(): boolean {
-    return this.exception instanceof IntrinsicException;
+    return this.exception instanceof IntrinsicException && !(this.exception instanceof HttpException);
   }
 }
 
