@@ -21,6 +21,11 @@ export {
   type DrpcOutgoingCall,
   type DrpcRequest,
   type DrpcResponse,
+  type DrpcServiceCallOptions,
+  type DrpcServiceClient,
+  type DrpcServiceForm,
+  type DrpcServiceMethod,
+  type DrpcServiceOptions,
 } from './client/index.js';
 export { type PeerProfile } from './control/peer-conn.js';
 export { bytesEncoding, jsonEncoding, type Encoding } from './encoding/encoding.js';

@@ -27,10 +27,13 @@ import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
 import type { Address, LookupAddress } from '../pool/address.js';
 import type { BalancePolicy } from '../pool/balancer.js';
 import type { PoolOptions } from '../pool/pool.options.js';
+import { loadProtoServices } from '../service/proto-loader.js';
+import { hasProto, PROTO_OPTIONS, resolveProtoOptions, type ProtoOptions } from '../service/proto-options.js';
+import type { ServiceDefinition } from '../service/service-definition.js';
 import type { DrpcClientInterceptor } from './drpc-client.interceptor.js';
 
 /** Settings of a {@link DrpcClient}. Sizes in bytes, times in milliseconds. */
-export interface DrpcClientOptions extends ConnectionLimits {
+export interface DrpcClientOptions extends ConnectionLimits, ProtoOptions {
   /** `drpc://host:port`, `drpcs://host:port` (TLS) or `drpc+unix:/path`. */
   url?: string;
   /** Several servers that do the same work, instead of `url`. */
@@ -125,6 +128,7 @@ const OTHERS = [
     'balance',
   ],
   ...['metadata', 'encoding', 'encodings', 'interceptors', 'serializer', 'deserializer', 'clock'],
+  ...PROTO_OPTIONS,
 ];
 
 /** Every option there is. */
@@ -143,6 +147,8 @@ export interface ResolvedClientOptions {
   encoding: Encoding;
   encodings: ReadonlyMap<string, Encoding>;
   interceptors: readonly DrpcClientInterceptor[];
+  /** Those of the .proto files. */
+  services: readonly ServiceDefinition[];
 }
 
 /** Checks options and fills the defaults in. @throws TypeError or RangeError naming option, value and rule. */
@@ -152,6 +158,8 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
   const { timeout, ...limits } = Object.fromEntries(
     names.map((name) => [name, numberOption(name, options[name], CLIENT_LIMITS[name])]),
   ) as Record<keyof typeof CLIENT_LIMITS, number>;
+  const proto = resolveProtoOptions(options);
+  const services = hasProto(proto) ? loadProtoServices(proto) : [];
   return {
     pool: {
       ...resolveConnectionLimits(options),
@@ -169,8 +177,9 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
     timeout: timeout === Infinity ? undefined : timeout,
     metadata: resolveMetadata(options.metadata),
     encoding: resolveEncoding(options.encoding ?? 'json', 'option encoding'),
-    encodings: resolveEncodings(options.encodings),
+    encodings: new Map([...serviceEncodings(services), ...resolveEncodings(options.encodings)]),
     interceptors: resolveInterceptors(options.interceptors),
+    services,
   };
 }
 
@@ -222,6 +231,12 @@ function resolveEncodings(encodings: DrpcClientOptions['encodings']): ReadonlyMa
       resolveEncoding(value, `option encodings of "${pattern}"`),
     ]),
   );
+}
+
+/** So that `send()` and `call()` reach the methods of .proto files by their rpc. */
+function serviceEncodings(services: readonly ServiceDefinition[]): [string, Encoding][] {
+  const methods = services.flatMap((service) => service.methods);
+  return methods.map(({ rpc, clientEncoding }) => [rpc, clientEncoding]);
 }
 
 function resolveInterceptors(interceptors: unknown): readonly DrpcClientInterceptor[] {

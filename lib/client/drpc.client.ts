@@ -21,6 +21,7 @@ import { formatAddress, type Address } from '../pool/address.js';
 import type { CallObserver } from '../pool/call.js';
 import { ConnectionPool, type PoolStatus } from '../pool/connection-pool.js';
 import type { RequestFeed } from '../pool/outbox.js';
+import type { DescService } from '../service/protobuf-es.types.js';
 import type { Payload } from '../stream/stream.js';
 import { Answer, AnswerIterator } from './call-observers.js';
 import type {
@@ -36,7 +37,15 @@ import {
   type DrpcClientOptions,
   type ResolvedClientOptions,
 } from './drpc-client.options.js';
+import { descService } from './desc-service.js';
 import { DrpcRecord, type DrpcCallOptions } from './drpc.record.js';
+import type {
+  DrpcServiceClient,
+  DrpcServiceForm,
+  DrpcServiceOptions,
+  ServiceCaller,
+} from './drpc.services.js';
+import { protoService } from './proto-service.js';
 import { IterableRequest, ObservableRequest } from './request-streams.js';
 import { packetInterceptor } from './packet-interceptor.js';
 
@@ -68,7 +77,7 @@ const NO_CALL: CallHandle = { request() {}, cancel() {}, unsubscribe() {} };
  *
  * With a map of patterns, `DrpcClient<MathApi>`, payloads and answers are typed.
  */
-export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcClientEvents, DrpcStatus> {
+export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcClientEvents, string> {
   protected readonly logger = new Logger(DrpcClient.name);
   readonly #options: ResolvedClientOptions;
   readonly #listeners: Listeners = {
@@ -102,6 +111,12 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     );
     this.#pool = this.#createPool();
     this._status$.next(DrpcStatus.Disconnected);
+  }
+
+  /** Emits the status now and whenever it changes. */
+  // The base class is given `string`: `customClass` of ClientsModule takes no narrower one.
+  override get status(): Observable<DrpcStatus> {
+    return super.status as Observable<DrpcStatus>;
   }
 
   /** Resolves once a server has been reached. Callers share one attempt. @throws DrpcError (code 14) */
@@ -230,6 +245,29 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       [Symbol.asyncIterator]: () =>
         new AnswerIterator((observer) => this.#open('stream', pattern, data, options, observer, 0)),
     };
+  }
+
+  // ---------------------------------------------------------------- services
+
+  /**
+   * A service of the .proto files that the options name, as Nest's ClientGrpc gives it: its methods take a
+   * message, or an Observable or AsyncIterable of them, and give a cold Observable.
+   * @param name with its package or without
+   * @throws Error for a service that the files do not have.
+   */
+  getService<T extends object>(name: string): T {
+    return protoService(this as ServiceCaller, this.#options.services, name) as T;
+  }
+
+  /**
+   * A service of protoc-gen-es, typed from end to end. One answer is a Promise and a stream of answers an
+   * AsyncIterable, or with `{ as: 'observable' }` both are Observables.
+   */
+  service<Service extends DescService, Form extends DrpcServiceForm = 'promise'>(
+    service: Service,
+    options: DrpcServiceOptions<Form> = {},
+  ): DrpcServiceClient<Service, Form> {
+    return descService(this as ServiceCaller, service, options);
   }
 
   // ----------------------------------------------------------- ClientProxy's own

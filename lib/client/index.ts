@@ -9,4 +9,11 @@ export { drpcClient, type DrpcClientProvider } from './drpc-client.helper.js';
 export { type DrpcClientInterceptor, type DrpcOutgoingCall } from './drpc-client.interceptor.js';
 export { type DrpcClientOptions } from './drpc-client.options.js';
 export { DrpcClient, type DrpcClientEvents } from './drpc.client.js';
+export {
+  type DrpcServiceCallOptions,
+  type DrpcServiceClient,
+  type DrpcServiceForm,
+  type DrpcServiceMethod,
+  type DrpcServiceOptions,
+} from './drpc.services.js';
 export { DrpcRecord, DrpcRecordBuilder, type DrpcCallOptions } from './drpc.record.js';

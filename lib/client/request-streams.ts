@@ -24,7 +24,7 @@ export class ObservableRequest implements RequestFeed {
     this.#values.pipe(takeUntil(this.#stopped)).subscribe({
       next: (value) => {
         try {
-          sink.send(this.#marshal(value));
+          sink.trySend(this.#marshal(value));
         } catch (error) {
           sink.fail(error as Error);
         }
@@ -70,7 +70,8 @@ export class IterableRequest implements RequestFeed {
         const item = await puller.next();
         if (this.#isStopped) return;
         if (item.done) break;
-        if (!sink.send(this.#marshal(item.value))) await sink.drained();
+        const sent = sink.msgSend(this.#marshal(item.value));
+        if (sent !== true) await sent;
         if (this.#isStopped) return;
       }
       sink.closeSend();

@@ -1,7 +1,12 @@
 import { packageError } from './optional-package.js';
 import type { DescMessage, DescMethod, DescService } from './protobuf-es.types.js';
 import { ProtobufEncoding, type MessageCodec } from './protobuf-encoding.js';
-import { rpcOf, type MethodDefinition, type ServiceDefinition } from './service-definition.js';
+import {
+  rpcOf,
+  type MethodDefinition,
+  type MethodShape,
+  type ServiceDefinition,
+} from './service-definition.js';
 
 /** Reads the descriptors in the code of protoc-gen-es; it cannot be without the package that they come from. */
 export interface DescReader {
@@ -19,6 +24,17 @@ interface Library {
 /** Whether a value describes a method; the names of methods are texts and objects of ours. */
 export function isDescMethod(value: object): value is DescMethod {
   return (value as { kind?: unknown }).kind === 'rpc';
+}
+
+/** What needs no library to be known. */
+export function shapeOf({ parent, name, localName, methodKind }: DescMethod): MethodShape {
+  return {
+    rpc: rpcOf(parent.typeName, name),
+    name,
+    localName,
+    requestStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
+    responseStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
+  };
 }
 
 /** @throws Error when @bufbuild/protobuf is not installed. */
@@ -39,15 +55,10 @@ export async function loadDescReader(): Promise<DescReader> {
 }
 
 function toMethod(desc: DescMethod, library: Library): MethodDefinition {
-  const kind = desc.methodKind;
   const request = codecOf(desc.input, library);
   const response = codecOf(desc.output, library);
   return {
-    rpc: rpcOf(desc.parent.typeName, desc.name),
-    name: desc.name,
-    localName: desc.localName,
-    requestStream: kind === 'client_streaming' || kind === 'bidi_streaming',
-    responseStream: kind === 'server_streaming' || kind === 'bidi_streaming',
+    ...shapeOf(desc),
     serverEncoding: new ProtobufEncoding(response, request),
     clientEncoding: new ProtobufEncoding(request, response),
   };

@@ -1,7 +1,7 @@
 import type { Encoding } from '../encoding/encoding.js';
 
-/** An rpc of a protobuf service, whatever described it. */
-export interface MethodDefinition {
+/** What an rpc of a protobuf service looks like, whatever described it. */
+export interface MethodShape {
   /** The name on the wire: `/package.Service/Method`. */
   readonly rpc: string;
   /** As the .proto file has it: `SayHello`. */
@@ -12,6 +12,10 @@ export interface MethodDefinition {
   readonly requestStream: boolean;
   /** Whether the answer is a stream of messages instead of one. */
   readonly responseStream: boolean;
+}
+
+/** An rpc of a protobuf service, ready for use. */
+export interface MethodDefinition extends MethodShape {
   /** The server's: reads requests and writes responses. */
   readonly serverEncoding: Encoding;
   /** The client's: writes requests and reads responses. */

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { bindMethods, type MethodRef } from '../../lib/service/bind-methods.js';
 import type { ServiceOptions } from '../../lib/service/service-options.js';
 import { Greeter } from '../fixtures/gen/greeter_pb.js';
-import { greeterProto } from './goldens.js';
+import { greeterProto } from './helpers/goldens.js';
 
 const file = (name: string): string => fileURLToPath(new URL(`./protos/${name}`, import.meta.url));
 const oneGreeter: ServiceOptions = { protoPath: greeterProto, package: 'interop.v1' };

@@ -8,7 +8,7 @@ import { loadProtoServices } from '../../lib/service/proto-loader.js';
 import { hasProto, type ProtoLoaderOptions } from '../../lib/service/proto-options.js';
 import { findServices } from '../../lib/service/service-definition.js';
 import { AllTypesSchema, file_greeter } from '../fixtures/gen/greeter_pb.js';
-import { golden, goldens, greeterProto, hexOf } from './goldens.js';
+import { golden, goldens, greeterProto, hexOf } from './helpers/goldens.js';
 
 const registry = createRegistry(file_greeter);
 const namesProto = fileURLToPath(new URL('./protos/names.proto', import.meta.url));

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import type { MethodDefinition } from '../../lib/service/service-definition.js';
 import { loadProtoServices } from '../../lib/service/proto-loader.js';
 import { ProtoMapKeys, type ProtoType } from '../../lib/service/proto-map-keys.js';
-import { hexOf } from './goldens.js';
+import { hexOf } from './helpers/goldens.js';
 
 const file = (name: string): string => fileURLToPath(new URL(`./protos/${name}`, import.meta.url));
 const protoPath = [file('map-keys.proto'), file('same-names.proto')];

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Encoding } from '../../lib/encoding/encoding.js';
 import { isDescMethod, loadDescReader, type DescReader } from '../../lib/service/protobuf-es.js';
 import { AllTypesSchema, Color, file_greeter, Greeter } from '../fixtures/gen/greeter_pb.js';
-import { golden, goldens, hexOf, type Golden } from './goldens.js';
+import { golden, goldens, hexOf, type Golden } from './helpers/goldens.js';
 
 const registry = createRegistry(file_greeter);
 

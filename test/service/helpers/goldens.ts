@@ -8,7 +8,7 @@ export interface Golden {
   readonly json: Readonly<Record<string, unknown>>;
 }
 
-const fixture = new URL('../fixtures/go-protobuf.json', import.meta.url);
+const fixture = new URL('../../fixtures/go-protobuf.json', import.meta.url);
 
 /** Messages of the type interop.v1.AllTypes in the bytes that Go makes of them. */
 export const goldens = (JSON.parse(readFileSync(fixture, 'utf8')) as { values: Golden[] }).values;
@@ -19,7 +19,7 @@ export function golden(name: string): Golden {
   return found;
 }
 
-export const greeterProto = fileURLToPath(new URL('../interop/proto/greeter.proto', import.meta.url));
+export const greeterProto = fileURLToPath(new URL('../../interop/proto/greeter.proto', import.meta.url));
 
 /** Bytes as hex digits, whatever form an encoding gives them. */
 export function hexOf(message: Uint8Array | string): string {

@@ -1,0 +1,148 @@
+import { create, createRegistry, toJson } from '@bufbuild/protobuf';
+import type { Type } from '@nestjs/common';
+import { firstValueFrom, from, toArray, type Observable } from 'rxjs';
+import { beforeEach, describe, expect, it } from 'vitest';
+
+import type { DrpcClientOptions, DrpcServerOptions } from '../../lib/index.js';
+import {
+  AllTypesSchema,
+  Color,
+  file_greeter,
+  Greeter as GreeterService,
+  type AllTypes,
+} from '../fixtures/gen/greeter_pb.js';
+import { Greeter, NamedGreeter, TypedGreeter } from './helpers/greeters.js';
+import { collect, GreetingApp } from './helpers/greeting-app.js';
+import { greeterProto } from './helpers/goldens.js';
+
+const proto = {
+  protoPath: greeterProto,
+  package: 'interop.v1',
+  loader: { longs: String, enums: String, defaults: true, oneofs: true },
+};
+
+/** A client's way to call the service, brought into one form. */
+interface Calls {
+  one(name: string, request: object): Promise<object>;
+  many(name: string, request: object): Promise<object[]>;
+}
+
+type Method = (request: object) => Observable<object> & Promise<object> & AsyncIterable<object>;
+
+const clients: [string, DrpcClientOptions, (app: GreetingApp, options: DrpcClientOptions) => Calls][] = [
+  [
+    'getService()',
+    proto,
+    (app, options) => {
+      const service = app.client(options).getService<Record<string, Method>>('Greeter');
+      return {
+        one: (name, request) => firstValueFrom(service[name]!(request)),
+        many: (name, request) => firstValueFrom(service[name]!(request).pipe(toArray())),
+      };
+    },
+  ],
+  [
+    'service() with promises',
+    {},
+    (app, options) => {
+      const service = app.client(options).service(GreeterService) as unknown as Record<string, Method>;
+      return {
+        one: (name, request) => service[name]!(request),
+        many: (name, request) => collect(service[name]!(request)),
+      };
+    },
+  ],
+  [
+    'service() with Observables',
+    {},
+    (app, options) => {
+      const typed = app.client(options).service(GreeterService, { as: 'observable' });
+      const service = typed as unknown as Record<string, Method>;
+      return {
+        one: (name, request) => firstValueFrom(service[name]!(request)),
+        many: (name, request) => firstValueFrom(service[name]!(request).pipe(toArray())),
+      };
+    },
+  ],
+];
+
+const servers: [string, Type, DrpcServerOptions][] = [
+  ['names and .proto files', NamedGreeter, proto],
+  ['derived names and .proto files', Greeter, proto],
+  ['names and a service of protoc-gen-es', NamedGreeter, { services: [GreeterService] }],
+  ['descriptors', TypedGreeter, {}],
+];
+
+const pairs = servers.flatMap(([how, controller, server]) =>
+  clients.map(([what, client, open]) => [how, what, controller, server, client, open] as const),
+);
+
+describe.each(pairs)('a service by %s, called by %s', (_how, _what, controller, server, client, open) => {
+  let calls: Calls;
+
+  beforeEach(async () => {
+    const app = await GreetingApp.start([controller], server);
+    calls = open(app, client);
+  });
+
+  it('answers one request with one message', async () => {
+    expect(await calls.one('sayHello', { name: 'Nest' })).toMatchObject({
+      message: 'Hello, Nest!',
+      index: 0,
+    });
+  });
+
+  it('answers one request with a stream', async () => {
+    const replies = await calls.many('listHellos', { name: 'Nest', count: 3 });
+    expect(replies).toMatchObject([{ index: 0 }, { index: 1 }, { message: 'Hello, Nest!', index: 2 }]);
+  });
+
+  it('answers a stream with one message', async () => {
+    const requests = from([{ name: 'Nest' }, { name: 'Go' }]);
+    expect(await calls.one('collectHellos', requests)).toMatchObject({
+      message: 'Hello, Nest and Go!',
+      names: ['Nest', 'Go'],
+    });
+  });
+
+  it('answers a stream with a stream', async () => {
+    async function* requests(): AsyncGenerator<object> {
+      yield { name: 'Nest' };
+      yield { name: 'Go' };
+    }
+    expect(await calls.many('chat', requests())).toMatchObject([
+      { message: 'Hello, Nest!', index: 0 },
+      { message: 'Hello, Go!', index: 1 },
+    ]);
+  });
+
+  it('answers an empty message for no result at all', async () => {
+    expect(await calls.one('ping', {})).toMatchObject({});
+  });
+});
+
+describe('a message through client and server', () => {
+  it('is the same at both ends, field for field', async () => {
+    const app = await GreetingApp.start([NamedGreeter], proto);
+    const greeter = app.client().service(GreeterService);
+    const sent = create(AllTypesSchema, {
+      fInt64: -(2n ** 63n),
+      fUint64: 2n ** 64n - 1n,
+      fColor: Color.NEGATIVE,
+      oBool: false,
+      fBytes: new Uint8Array([0, 255]),
+      rString: ['', 'ü'],
+      mUint64Bytes: { '18446744073709551615': new Uint8Array([1]) },
+      mBoolColor: { false: Color.RED },
+      choice: { case: 'cEmpty', value: {} },
+      wTimestamp: { seconds: -1n, nanos: 5 },
+      wInt64: 0n,
+      renamed: 'r',
+    });
+    expect(json(await greeter.echoAll(sent))).toEqual(json(sent));
+  });
+});
+
+function json(message: AllTypes): unknown {
+  return toJson(AllTypesSchema, message, { registry: createRegistry(file_greeter) });
+}
