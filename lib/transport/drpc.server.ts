@@ -148,7 +148,7 @@ export class DrpcServer
   }
 
   async #listen(): Promise<void> {
-    await this.#closing;
+    if (this.#closing) await this.#closing;
     if (this.#listener) throw new Error('DrpcServer is listening already: close it before it listens again');
     const listener = this.#options.listener ?? new SocketListener(this.#options);
     this.#listener = listener;

@@ -1,0 +1,530 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createServer, connect, Server as NetServer, type AddressInfo } from 'node:net';
+import { connect as connectTls, Server as TlsServer } from 'node:tls';
+import { once } from 'node:events';
+import { Controller, Logger } from '@nestjs/common';
+import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { Test } from '@nestjs/testing';
+import { ClosedError, DrpcContext, DrpcServer, DrpcStatus, type DrpcServerOptions } from 'nestjs-drpc';
+import { NEVER, type Observable } from 'rxjs';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { PeerConn } from '../../lib/control/peer-conn.js';
+import { Caller } from './helpers/caller.js';
+import { EventLog, Gate } from './helpers/event-log.js';
+import { pem, socketPath, TestService } from './helpers/test-service.js';
+
+function controllerOf(log: EventLog, gate: Gate) {
+  @Controller()
+  class SlowController {
+    @MessagePattern('echo')
+    echo(@Payload() value: unknown): unknown {
+      return value;
+    }
+
+    @MessagePattern('slow')
+    async slow(@Ctx() ctx: DrpcContext): Promise<string> {
+      ctx.signal.addEventListener('abort', () => log.add(`aborted: ${(ctx.signal.reason as Error).message}`));
+      log.add('started');
+      await gate.opened;
+      return 'in time';
+    }
+
+    @MessagePattern('endless')
+    endless(): Observable<never> {
+      log.add('started');
+      return NEVER;
+    }
+
+    @EventPattern<string>('event')
+    async event(@Payload() _data: unknown, @Ctx() ctx: DrpcContext): Promise<void> {
+      ctx.signal.addEventListener('abort', () => log.add(`aborted: ${(ctx.signal.reason as Error).message}`));
+      log.add('started');
+      await gate.opened;
+      log.add('event ended');
+    }
+  }
+  return SlowController;
+}
+
+/** A service whose handlers wait for `gate`. */
+async function startSlow(server: DrpcServerOptions = {}) {
+  const log = new EventLog();
+  const gate = new Gate();
+  const service = await TestService.start([controllerOf(log, gate)], { server });
+  return { log, gate, service, caller: await service.connect() };
+}
+
+function listen(server: DrpcServer): Promise<unknown[]> {
+  return new Promise((resolve) => server.listen((...args) => resolve(args)));
+}
+
+/** A server without an application, closed at the end of the test. */
+function bare(options: DrpcServerOptions): DrpcServer {
+  const server = new DrpcServer(options);
+  onTestFinished(() => server.close());
+  return server;
+}
+
+async function takePort(): Promise<number> {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  onTestFinished(() => void taken.close());
+  return (taken.address() as AddressInfo).port;
+}
+
+describe('DrpcServer.listen', () => {
+  it('listens on a free port for port 0 and tells which', async () => {
+    const { service } = await startSlow();
+    expect(service.server.address()).toMatchObject({ address: '127.0.0.1', family: 'IPv4' });
+    expect(service.port).toBeGreaterThan(0);
+  });
+
+  it.each([
+    ['a URL', () => ({ url: 'drpc://localhost:0' })],
+    ['a URL with IPv6', () => ({ url: 'drpc://[::1]:0' })],
+    ['host and port', () => ({ host: 'localhost', port: 0 })],
+  ])('takes %s', async (_what, options) => {
+    const server = bare(options());
+    expect(await listen(server)).toEqual([]);
+    expect((server.address() as AddressInfo).port).toBeGreaterThan(0);
+  });
+
+  it('takes the URL of a unix socket', async () => {
+    const path = socketPath();
+    const server = bare({ url: `drpc+unix:${path}` });
+    expect(await listen(server)).toEqual([]);
+    expect(server.address()).toBe(path);
+  });
+
+  it('rejects app.listen() when the port is taken', async () => {
+    const port = await takePort();
+    const module = await Test.createTestingModule({}).compile();
+    const app = module.createNestMicroservice({ strategy: new DrpcServer({ port }) });
+    app.useLogger(false);
+    await expect(app.listen()).rejects.toMatchObject({ code: 'EADDRINUSE' });
+    await app.close();
+  });
+
+  it.each<[what: string, options: () => Promise<DrpcServerOptions>]>([
+    ['a port that is taken', async () => ({ port: await takePort() })],
+    ['a host that is not of this machine', async () => ({ host: '192.0.2.1', port: 0 })],
+    ['a certificate that is none', async () => ({ port: 0, tls: { cert: 'none', key: 'none' } })],
+    ['a directory that does not exist', async () => ({ path: '/does/not/exist.sock' })],
+    [
+      'a listener that throws',
+      async () => ({
+        listener: {
+          listen: () => {
+            throw new Error('no');
+          },
+          address: () => null,
+          stop: () => undefined,
+          close: async () => undefined,
+        },
+      }),
+    ],
+  ])('calls back once with the error for %s, and may be tried again', async (_what, options) => {
+    const server = bare(await options());
+    const callback = vi.fn<(error?: unknown) => void>();
+    await new Promise<void>((resolve) => server.listen((error) => resolve(callback(error))));
+    expect(await listen(server)).toEqual([expect.any(Error)]);
+    expect(callback).toHaveBeenCalledTimes(1);
+    expect(callback).toHaveBeenCalledWith(expect.any(Error));
+    expect(server.address()).toBeNull();
+  });
+
+  it('refuses to listen twice', async () => {
+    const server = bare({ port: 0 });
+    expect(await listen(server)).toEqual([]);
+    expect(await listen(server)).toEqual([
+      new Error('DrpcServer is listening already: close it before it listens again'),
+    ]);
+  });
+
+  it('takes over the socket file of a process that died', async () => {
+    const path = socketPath();
+    // A server that closes removes its file; a process that is killed does not.
+    const dead = spawn(process.execPath, [
+      '-e',
+      `require('node:net').createServer().listen(${JSON.stringify(path)}, () => console.log('listening'))`,
+    ]);
+    await once(dead.stdout, 'data');
+    dead.kill('SIGKILL');
+    await once(dead, 'exit');
+    expect(existsSync(path)).toBe(true);
+    const server = bare({ path });
+    expect(await listen(server)).toEqual([]);
+  });
+
+  it('leaves the socket file of a process that lives alone', async () => {
+    const path = socketPath();
+    const alive = createServer().listen(path);
+    await once(alive, 'listening');
+    onTestFinished(() => void alive.close());
+    expect(await listen(bare({ path }))).toEqual([expect.objectContaining({ code: 'EADDRINUSE' })]);
+    expect(alive.listening).toBe(true);
+  });
+});
+
+describe('DrpcServer.status and .on', () => {
+  it('tells a status to app.status from before it listens, again after it closed', async () => {
+    const module = await Test.createTestingModule({}).compile();
+    const server = new DrpcServer({ port: 0 });
+    const app = module.createNestMicroservice({ strategy: server });
+    app.useLogger(false);
+    const seen: string[] = [];
+    app.status.subscribe((status) => seen.push(status));
+    await app.listen();
+    await app.close();
+    expect(await listen(server)).toEqual([]);
+    await server.close();
+    expect(seen).toEqual([
+      DrpcStatus.Connected,
+      DrpcStatus.Disconnected,
+      DrpcStatus.Connected,
+      DrpcStatus.Disconnected,
+    ]);
+  });
+
+  it('tells listeners, added before it listens, what happens', async () => {
+    const seen: unknown[] = [];
+    const service = await TestService.start([], {
+      prepare: (app, server) => {
+        app.on('listening', (address: AddressInfo) => seen.push(['listening', address.address]));
+        server
+          .on('connection', (peer) => seen.push(['connection', peer.connectionId]))
+          .on('disconnect', (peer, cause) => seen.push(['disconnect', peer.connectionId, cause.name]))
+          .on('close', () => seen.push(['close']));
+      },
+    });
+    const caller = await service.connect();
+    await caller.fence();
+    const gone = new Promise((resolve) => service.server.on('disconnect', resolve));
+    await caller.close();
+    await gone;
+    await service.app.close();
+    expect(seen).toEqual([
+      ['listening', '127.0.0.1'],
+      ['connection', 1],
+      ['disconnect', 1, 'ClosedError'],
+      ['close'],
+    ]);
+  });
+
+  it('survives a listener that throws', async () => {
+    const service = await TestService.start([], {
+      prepare: (_app, server) =>
+        void server.on('connection', () => {
+          throw new Error('any');
+        }),
+    });
+    const caller = await service.connect();
+    await expect(caller.call('x')).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('tells what another protocol looks like, and closes that connection only', async () => {
+    const service = await TestService.start([]);
+    const caller = await service.connect();
+    await caller.fence();
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const browser = connect(service.port, '127.0.0.1');
+    browser.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    browser.resume();
+    await once(browser, 'close');
+    expect((await error).message).toMatch(/^connection 2 from 127\.0\.0\.1:\d+: HTTP on a DRPC port/);
+    await expect(caller.call('x')).rejects.toMatchObject({ code: 12 });
+  });
+});
+
+describe('DrpcServer.unwrap', () => {
+  it('gives the net.Server, the tls.Server, or the listener', async () => {
+    const tcp = await TestService.start([]);
+    expect(tcp.app.unwrap()).toBeInstanceOf(NetServer);
+    expect(tcp.app.unwrap<NetServer>().listening).toBe(true);
+    const tls = await TestService.start([], { over: 'tls' });
+    expect(tls.app.unwrap()).toBeInstanceOf(TlsServer);
+    const memory = await TestService.start([], { over: 'memory' });
+    expect(memory.app.unwrap()).toHaveProperty('listen');
+    expect(memory.server.address()).toBeNull();
+  });
+
+  it('throws before it listens and after it closed', async () => {
+    const server = bare({ port: 0 });
+    const message = 'DrpcServer is not listening: call listen() before unwrap()';
+    expect(() => server.unwrap()).toThrow(message);
+    await listen(server);
+    await server.close();
+    expect(() => server.unwrap()).toThrow(message);
+  });
+});
+
+describe('DrpcServer.close', () => {
+  it('lets calls in flight finish, and takes no new ones', async () => {
+    const { log, gate, service, caller } = await startSlow({ gracePeriod: 60_000 });
+    const call = caller.call('slow', 1);
+    await log.seen('started');
+    const closed = service.app.close();
+    await expect(caller.call('echo', 1)).rejects.toMatchObject({
+      code: 14,
+      message: 'the server is shutting down',
+    });
+    gate.open();
+    expect(await call).toBe('in time');
+    await closed;
+    expect(log.entries).toEqual(['started']);
+  });
+
+  it('refuses new connections while calls in flight finish', async () => {
+    const { log, gate, service } = await startSlow({ gracePeriod: 60_000 });
+    const { port } = service;
+    const caller = await service.connect();
+    const call = caller.call('slow', 1);
+    await log.seen('started');
+    const closed = service.app.close();
+    const late = connect(port, '127.0.0.1');
+    await expect(once(late, 'connect')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    gate.open();
+    await call;
+    await closed;
+  });
+
+  it('lets events in flight finish', async () => {
+    const { log, gate, service, caller } = await startSlow({ gracePeriod: 60_000 });
+    await caller.all('event', 1);
+    await log.seen('started');
+    const closed = service.app.close();
+    gate.open();
+    await closed;
+    expect(log.entries).toEqual(['started', 'event ended']);
+  });
+
+  it('cancels with code 14 what is left after the grace period', async () => {
+    const { log, service, caller } = await startSlow({ gracePeriod: 20 });
+    const call = caller.call('slow', 1);
+    const endless = caller.open('endless', [1]).rest();
+    await caller.all('event', 1);
+    await caller.fence();
+    await Promise.all([
+      expect(call).rejects.toMatchObject({ code: 14, message: 'the server is shutting down' }),
+      expect(endless).rejects.toMatchObject({ code: 14 }),
+      service.app.close(),
+    ]);
+    expect(log.entries).toEqual([
+      ...['started', 'started', 'started'],
+      ...['aborted: the server is shutting down', 'aborted: the server is shutting down'],
+    ]);
+  });
+
+  it('tells a client of this library that it goes, and still answers its calls', async () => {
+    const { log, gate, service } = await startSlow({ gracePeriod: 60_000 });
+    const goaway = new Gate();
+    const conn = await PeerConn.connect(
+      connect(service.port, '127.0.0.1'),
+      {},
+      { goaway: () => goaway.open() },
+    );
+    const answer = new Promise<string>((resolve) => {
+      const sink = {
+        message: (bytes: Buffer, start: number, end: number) => resolve(bytes.toString('utf8', start, end)),
+        end: () => undefined,
+        terminated: () => undefined,
+      };
+      conn.openUnary('slow', '1', sink).request(1);
+    });
+    await log.seen('started');
+    const closed = service.app.close();
+    await goaway.opened;
+    expect(conn.isDraining).toBe(true);
+    gate.open();
+    expect(await answer).toBe('"in time"');
+    await closed;
+    expect(await conn.closed).toBeInstanceOf(ClosedError);
+  });
+
+  it('may be called twice, at once and one after the other, and on a server that never listened', async () => {
+    const server = new DrpcServer({ port: 0 });
+    await server.close();
+    await listen(server);
+    await Promise.all([server.close(), server.close()]);
+    await server.close();
+    expect(server.address()).toBeNull();
+  });
+
+  it('may be called while the server begins to listen', async () => {
+    const server = new DrpcServer({ port: 0 });
+    const listening = listen(server);
+    await server.close();
+    expect(await listening).toEqual([expect.any(ClosedError)]);
+    expect(server.address()).toBeNull();
+    expect(await listen(server)).toEqual([]);
+    await server.close();
+  });
+
+  it.each(['tcp', 'tls', 'unix', 'memory'] as const)('may listen again over %s', async (over) => {
+    const log = new EventLog();
+    const service = await TestService.start([controllerOf(log, new Gate())], { over });
+    for (const round of [1, 2]) {
+      await service.server.close();
+      expect(await listen(service.server)).toEqual([]);
+      const caller = await service.connect();
+      expect(await caller.call('echo', round)).toBe(round);
+    }
+  });
+
+  it('closes connections that never said anything', async () => {
+    const service = await TestService.start([]);
+    const accepted = new Promise((resolve) => service.server.on('connection', resolve));
+    const silent = connect(service.port, '127.0.0.1');
+    await accepted;
+    silent.resume();
+    await Promise.all([once(silent, 'close'), service.app.close()]);
+    expect(silent.destroyed).toBe(true);
+  });
+
+  it('closes a connection whose TLS handshake has not ended', async () => {
+    const service = await TestService.start([], { over: 'tls' });
+    const accepted = once(service.app.unwrap<TlsServer>(), 'connection');
+    const silent = connect(service.port, '127.0.0.1');
+    await accepted;
+    silent.resume();
+    await Promise.all([once(silent, 'close'), service.app.close()]);
+    expect(silent.destroyed).toBe(true);
+  });
+});
+
+describe('DrpcServer limits', () => {
+  it('ends a TLS handshake that takes longer than tlsHandshakeTimeout', async () => {
+    const service = await TestService.start([], { over: 'tls', server: { tlsHandshakeTimeout: 20 } });
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const silent = connect(service.port, '127.0.0.1');
+    silent.resume();
+    await once(silent, 'close');
+    expect((await error).message).toBe('TLS handshake failed: TLS handshake timeout');
+  });
+
+  it('closes connections beyond maxConnections', async () => {
+    const service = await TestService.start([], { server: { maxConnections: 1 } });
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const caller = await service.connect();
+    await caller.fence();
+    const second = connect(service.port, '127.0.0.1');
+    second.resume();
+    await once(second, 'close');
+    expect((await error).message).toBe('connection refused: 1 are open, which is as many as may');
+    await expect(caller.call('x')).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('refuses handlers beyond maxHandlers, of all connections together', async () => {
+    const { log, gate, service, caller } = await startSlow({ maxHandlers: 2 });
+    const first = caller.call('slow', 1);
+    await caller.all('event', 1);
+    await caller.fence();
+    const other = await service.connect();
+    await expect(other.call('echo', 1)).rejects.toMatchObject({
+      code: 8,
+      message: 'the server is busy: 2 handlers are running, which is as many as may',
+    });
+    await expect(other.call('event', 1)).rejects.toMatchObject({ code: 8 });
+    gate.open();
+    expect(await first).toBe('in time');
+    await log.seen('event ended');
+    expect(await other.call('echo', 1)).toBe(1);
+  });
+
+  it('counts a handler that runs on after its call was canceled', async () => {
+    const { log, gate, caller } = await startSlow({ maxHandlers: 1 });
+    const call = caller.open('slow', [1]);
+    await log.seen('started');
+    call.cancel();
+    await log.seen('aborted: canceled');
+    await expect(caller.call('echo', 1)).rejects.toMatchObject({ code: 8 });
+    gate.open();
+    await caller.fence();
+    expect(await caller.call('echo', 1)).toBe(1);
+  });
+
+  it('refuses names beyond maxPatternLength', async () => {
+    const service = await TestService.start([], { server: { maxPatternLength: 10 } });
+    const caller = await service.connect();
+    await expect(caller.call('x'.repeat(11))).rejects.toMatchObject({ code: 3 });
+    await expect(caller.call('x'.repeat(10))).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('takes the limits of a connection: a message over maxReceiveSize ends its call', async () => {
+    const { caller } = await startSlow({ maxReceiveSize: 4096 });
+    await expect(caller.call('echo', 'x'.repeat(5000))).rejects.toMatchObject({ code: 8 });
+    expect(await caller.call('echo', 'x'.repeat(4000))).toHaveLength(4000);
+  });
+
+  it('limits the log lines that peers cause', async () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn');
+    onTestFinished(() => warn.mockRestore());
+    const service = await TestService.start([]);
+    for (let i = 0; i < 30; i++) {
+      const socket = connect(service.port, '127.0.0.1');
+      socket.write('HELLO\n');
+      socket.resume();
+      await once(socket, 'close');
+    }
+    expect(warn).toHaveBeenCalledTimes(10);
+  });
+});
+
+describe('DrpcServer over TLS', () => {
+  const tls = { cert: pem('server.crt'), key: pem('server.key') };
+
+  @Controller()
+  class PeerController {
+    @MessagePattern('peer')
+    peer(@Ctx() { peer }: DrpcContext): unknown {
+      const { isEncrypted, isAuthorized, certificate, address } = peer;
+      return { isEncrypted, isAuthorized, name: certificate?.subject.CN, address };
+    }
+  }
+
+  it('takes a drpcs URL, and shows handlers the certificate of the client', async () => {
+    const service = await TestService.start([PeerController], {
+      server: {
+        port: undefined,
+        url: 'drpcs://127.0.0.1:0',
+        tls: { ...tls, ca: pem('ca.crt'), requestCert: true, rejectUnauthorized: true },
+      },
+    });
+    const socket = connectTls({
+      port: service.port,
+      host: '127.0.0.1',
+      ca: pem('ca.crt'),
+      cert: pem('client.crt'),
+      key: pem('client.key'),
+    });
+    const caller = new Caller(socket);
+    onTestFinished(() => caller.close());
+    expect(await caller.call('peer', 1)).toEqual({
+      isEncrypted: true,
+      isAuthorized: true,
+      name: 'nestjs-drpc test client',
+      address: '127.0.0.1',
+    });
+  });
+
+  it('refuses a client without a certificate where one is required', async () => {
+    const service = await TestService.start([PeerController], {
+      server: { port: 0, tls: { ...tls, ca: pem('ca.crt'), requestCert: true, rejectUnauthorized: true } },
+    });
+    const socket = connectTls({ port: service.port, host: '127.0.0.1', ca: pem('ca.crt') });
+    const caller = new Caller(socket);
+    onTestFinished(() => caller.close());
+    await expect(caller.call('peer', 1)).rejects.toMatchObject({ code: 14 });
+  });
+
+  it('shows no certificate of a client that has none', async () => {
+    const service = await TestService.start([PeerController], { over: 'tls' });
+    const caller = await service.connect();
+    expect(await caller.call('peer', 1)).toEqual({
+      isEncrypted: true,
+      isAuthorized: false,
+      address: '127.0.0.1',
+    });
+  });
+});
