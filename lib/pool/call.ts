@@ -156,24 +156,27 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
 
   // ------------------------------------------------------------- RequestSink
 
-  send(payload: Payload): boolean {
-    const outbox = this.#outbox!;
-    if (this.#isDone || outbox.isClosed) return false;
-    const stream = this.#stream;
+  trySend(payload: Payload): boolean {
+    const stream = this.#streamFor(payload);
     try {
-      if (!stream) return outbox.keep(payload);
-      outbox.hasSent = true;
-      return stream.canSend && stream.trySend(payload);
+      return stream !== undefined && stream.trySend(payload);
     } catch (error) {
       this.abort(DrpcError.from(error));
       return false;
     }
   }
 
-  async drained(): Promise<void> {
-    while (!this.#isDone && !this.#stream) await this.#outbox!.attached();
-    // A stream that has ended tells its sink so.
-    if (!this.#isDone) await this.#stream!.drained().catch(() => undefined);
+  msgSend(payload: Payload): true | Promise<void> {
+    const stream = this.#streamFor(payload);
+    if (!stream) return this.#isDone ? true : this.#outbox!.attached();
+    try {
+      const sent = stream.msgSend(payload);
+      // A stream that has ended tells its sink so.
+      return sent === true || sent.catch(() => undefined);
+    } catch (error) {
+      this.abort(DrpcError.from(error));
+      return true;
+    }
   }
 
   closeSend(): void {
@@ -292,13 +295,31 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     return this.#deadline === Infinity ? undefined : this.#deadline - this.#host.clock.now();
   }
 
+  /** The stream that takes the message; where there is none just now, the message is kept for the next. */
+  #streamFor(payload: Payload): Stream | undefined {
+    const outbox = this.#outbox!;
+    if (this.#isDone || outbox.isClosed) return undefined;
+    const stream = this.#stream;
+    if (stream) {
+      if (!stream.canSend) return undefined;
+      outbox.hasSent = true;
+      return stream;
+    }
+    try {
+      outbox.keep(payload);
+    } catch (error) {
+      this.abort(error as DrpcError);
+    }
+    return undefined;
+  }
+
   #feed(outbox: Outbox, stream: Stream): void {
     if (!outbox.isStarted) {
       outbox.isStarted = true;
       this.#spec.source!.start(this);
       return;
     }
-    outbox.attach((payload) => this.send(payload));
+    outbox.attach((payload) => this.trySend(payload));
     if (outbox.isClosed) stream.closeSend();
   }
 

@@ -4,10 +4,10 @@ import type { Payload } from '../stream/stream.js';
 
 /** Takes the messages of a request stream. */
 export interface RequestSink {
-  /** Sends one message. False: it waits, and the source should, if it can, until it has {@link drained}. */
-  send(payload: Payload): boolean;
-  /** Resolves when nothing waits to be sent, or the call has ended. */
-  drained(): Promise<void>;
+  /** Sends one message of a source that can not wait. False: it waits, and more than may wait ends the call. */
+  trySend(payload: Payload): boolean;
+  /** Sends one message. True: the next may follow at once; otherwise when the promise is kept, as it always is. */
+  msgSend(payload: Payload): true | Promise<void>;
   /** No more messages will follow. */
   closeSend(): void;
   /** The source has failed: the call ends with this error, and the server is told behind what was sent. */
@@ -42,13 +42,13 @@ export class Outbox {
   }
 
   /**
-   * Keeps a message until there is a stream again; answers false, as {@link RequestSink.send} does.
+   * Keeps a message until there is a stream again.
    * @throws DrpcError (ResourceExhausted) when too much is kept.
    */
-  keep(payload: Payload): false {
+  keep(payload: Payload): void {
     this.#kept.push(payload);
     this.#keptSize += payload.length;
-    if (this.#keptSize <= this.#limit) return false;
+    if (this.#keptSize <= this.#limit) return;
     throw new DrpcError(
       DrpcCode.ResourceExhausted,
       `${this.#keptSize} bytes wait for a connection: at most ${this.#limit} may`,

@@ -1,0 +1,59 @@
+import { describe, expect, it } from 'vitest';
+import { formatAddress, isNamed, spread, type Address } from '../../lib/pool/address.js';
+
+const tcp = (host: string): Address => ({ kind: 'tcp', host, port: 4000, path: '' });
+const v4 = (address: string) => ({ address, family: 4 });
+const v6 = (address: string) => ({ address, family: 6 });
+
+describe('formatAddress', () => {
+  it.each<[Address, string]>([
+    [tcp('127.0.0.1'), 'drpc://127.0.0.1:4000'],
+    [tcp('::1'), 'drpc://[::1]:4000'],
+    [{ kind: 'tls', host: 'example.test', port: 1, path: '' }, 'drpcs://example.test:1'],
+    [{ kind: 'unix', host: '', port: 0, path: '/run/x.sock' }, 'drpc+unix:/run/x.sock'],
+    [{ kind: 'custom', host: '', port: 0, path: '' }, 'dial()'],
+  ])('shows %j as %s', (address, text) => {
+    expect(formatAddress(address)).toBe(text);
+  });
+});
+
+describe('isNamed', () => {
+  it.each<[Address, boolean]>([
+    [tcp('localhost'), true],
+    [{ kind: 'tls', host: 'example.test', port: 1, path: '' }, true],
+    [tcp('127.0.0.1'), false],
+    [tcp('::1'), false],
+    [{ kind: 'unix', host: '', port: 0, path: '/run/x.sock' }, false],
+    [{ kind: 'custom', host: '', port: 0, path: '' }, false],
+  ])('of %j is %s', (address, named) => {
+    expect(isNamed(address)).toBe(named);
+  });
+});
+
+describe('spread', () => {
+  const service = tcp('service.test');
+
+  it('leaves a name with one address as it is', () => {
+    expect(spread(service, [v4('10.0.0.1')])).toEqual([service]);
+  });
+
+  it('leaves one host with an address of each family to Node', () => {
+    expect(spread(service, [v6('::1'), v4('127.0.0.1')])).toEqual([service]);
+  });
+
+  it('makes a server of each address, which keeps the name for its certificate', () => {
+    expect(spread(service, [v4('10.0.0.1'), v4('10.0.0.2')])).toEqual([
+      { ...service, host: '10.0.0.1', name: 'service.test' },
+      { ...service, host: '10.0.0.2', name: 'service.test' },
+    ]);
+  });
+
+  it('takes the family with more addresses, the first of equals', () => {
+    const hosts = (found: Parameters<typeof spread>[1]) => spread(service, found).map(({ host }) => host);
+    expect(hosts([v6('fd00::1'), v4('10.0.0.1'), v4('10.0.0.2')])).toEqual(['10.0.0.1', '10.0.0.2']);
+    expect(hosts([v6('fd00::1'), v6('fd00::2'), v4('10.0.0.1'), v4('10.0.0.2')])).toEqual([
+      'fd00::1',
+      'fd00::2',
+    ]);
+  });
+});
