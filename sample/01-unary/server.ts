@@ -23,5 +23,6 @@ class MathModule {}
 const app = await NestFactory.createMicroservice<MicroserviceOptions>(MathModule, {
   strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4001' }),
 });
+app.enableShutdownHooks();
 await app.listen();
 console.log('listening');

@@ -41,5 +41,6 @@ class NumbersModule {}
 const app = await NestFactory.createMicroservice<MicroserviceOptions>(NumbersModule, {
   strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4002' }),
 });
+app.enableShutdownHooks();
 await app.listen();
 console.log('listening');

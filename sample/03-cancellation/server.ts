@@ -43,5 +43,6 @@ class PatientModule {}
 const app = await NestFactory.createMicroservice<MicroserviceOptions>(PatientModule, {
   strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4003' }),
 });
+app.enableShutdownHooks();
 await app.listen();
 console.log('listening');

@@ -34,5 +34,6 @@ class DoorModule {}
 const app = await NestFactory.createMicroservice<MicroserviceOptions>(DoorModule, {
   strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4004' }),
 });
+app.enableShutdownHooks();
 await app.listen();
 console.log('listening');
