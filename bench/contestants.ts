@@ -58,6 +58,21 @@ export const CONTESTANTS: readonly Entry[] = [
     load: async () => (await import('./contestants/core.js')).core,
   },
   {
+    name: 'nest-drpc',
+    title: 'our transport in Nest applications, JSON',
+    shapes: ALL,
+    goal: 'nest',
+    quick: true,
+    load: async () => (await import('./contestants/nest-drpc.js')).nestDrpc,
+  },
+  {
+    name: 'nest-drpc-bytes',
+    title: 'the same with bytes',
+    shapes: ALL,
+    goal: 'nest',
+    load: async () => (await import('./contestants/nest-drpc.js')).nestDrpcBytes,
+  },
+  {
     name: 'nest-tcp',
     title: 'Nest TCP',
     shapes: ['unary', 'download', 'hold'],
@@ -91,6 +106,13 @@ export const CONTESTANTS: readonly Entry[] = [
     missing: async () => noPackage('@nats-io/transport-node') ?? (await noNatsServer()),
   },
   {
+    name: 'core-go',
+    title: 'our client, storj/drpc in Go as server, a connection for each call at once',
+    shapes: ['unary'],
+    load: async () => (await import('./contestants/core-go.js')).coreGo,
+    missing: async () => (await import('./contestants/go-program.js')).noGoPrograms(),
+  },
+  {
     name: 'go-drpc',
     title: 'storj/drpc, Go at both ends, a connection for each call at once',
     // Its server makes each message of a stream anew, byte by byte, so large ones would measure that.
@@ -110,6 +132,9 @@ export const CONTESTANTS: readonly Entry[] = [
 ];
 
 export const REFERENCE = CONTESTANTS[0]!;
+
+/** The reference once more: how much it differs from itself. */
+export const NOISE = CONTESTANTS.find(({ name }) => name === 'raw-again')!;
 
 export async function loadContestant(name: string): Promise<Contestant> {
   const entry = CONTESTANTS.find((candidate) => candidate.name === name);

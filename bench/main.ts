@@ -8,7 +8,7 @@ import { chart } from './report/chart.js';
 import { comparison } from './report/compare.js';
 import { markdownReport } from './report/markdown.js';
 import type { Results, Row } from './results.js';
-import { runWorkload } from './runner.js';
+import { runWorkload, type KeptPairs } from './runner.js';
 
 /** Share of the cores that others may use before it is worth a word. */
 const BUSY = 0.25;
@@ -60,13 +60,14 @@ async function measure({ quick, plan, workloads, contestants }: CliOptions): Pro
   }
 
   const rows: Row[] = [];
+  const kept: KeptPairs | undefined = plan.keepsProcesses ? new Map() : undefined;
   for (const workload of workloads) {
     if (workload.impossible !== undefined) {
       impossible[workload.name] = workload.impossible;
       continue;
     }
     const begin = performance.now();
-    rows.push(...(await runWorkload(workload, present, plan)));
+    rows.push(...(await runWorkload(workload, present, plan, kept)));
     progress(`${workload.name}: ${((performance.now() - begin) / 1000).toFixed(1)} s`);
   }
   return {

@@ -1,5 +1,5 @@
 import type { Entry } from './contestants.js';
-import { REFERENCE } from './contestants.js';
+import { NOISE, REFERENCE } from './contestants.js';
 import { Pair } from './end-host.js';
 import type { Cell, Row } from './results.js';
 import { summarize } from './statistics.js';
@@ -23,40 +23,68 @@ class Track {
       await action(this.pair);
     } catch (error) {
       this.failure = error instanceof Error ? error.message : String(error);
-      await this.stop();
+      await this.pair?.kill();
     }
   }
 
-  async start(workload: Workload): Promise<void> {
+  async start({ settings = DEFAULT_SETTINGS }: Workload, kept?: KeptPairs): Promise<void> {
     if (this.failure !== undefined) return;
-    this.pair = new Pair(this.entry.name);
-    await this.attempt((pair) => pair.start(workload.settings ?? DEFAULT_SETTINGS));
+    const { name } = this.entry;
+    this.pair = kept?.get(name);
+    if (this.pair) return;
+    this.pair = new Pair(name);
+    await this.attempt((pair) => pair.start(settings));
   }
 
-  async stop(): Promise<void> {
-    await this.pair?.kill();
+  async stop(kept?: KeptPairs): Promise<void> {
+    const { pair, entry, failure } = this;
     this.pair = undefined;
+    if (kept && failure === undefined && pair) {
+      kept.set(entry.name, pair);
+    } else {
+      kept?.delete(entry.name);
+      await pair?.kill();
+    }
   }
 }
 
-/** Runs one workload over all contestants in turns: A B C, A B C, ... */
-export async function runWorkload(workload: Workload, entries: readonly Entry[], plan: Plan): Promise<Row[]> {
+/** Processes that serve several workloads, by contestant. */
+export type KeptPairs = Map<string, Pair>;
+
+/**
+ * Runs one workload over all contestants in turns: A B C, A B C, ...
+ * With `kept`, workloads that leave no traces share their processes; whoever gave it kills them at last.
+ */
+export async function runWorkload(
+  workload: Workload,
+  entries: readonly Entry[],
+  plan: Plan,
+  kept?: KeptPairs,
+): Promise<Row[]> {
+  const comparesRatios = workload.metrics.some((metric) => !metric.absolute);
   const able = entries.filter(
-    ({ shapes, workloads = [workload.name] }) =>
-      workload.shapes.every((shape) => shapes.includes(shape)) && workloads.includes(workload.name),
+    ({ name, shapes, workloads = [workload.name] }) =>
+      workload.shapes.every((shape) => shapes.includes(shape)) &&
+      workloads.includes(workload.name) &&
+      (comparesRatios || name !== NOISE.name),
   );
   const tracks = able.map((entry) => new Track(entry));
   try {
     if (workload.fresh) await runFresh(workload, tracks, plan);
-    else await runTogether(workload, tracks, plan);
+    else await runTogether(workload, tracks, plan, kept);
   } finally {
-    await Promise.all(tracks.map((track) => track.stop()));
+    await Promise.all(tracks.map((track) => track.stop(workload.fresh ? undefined : kept)));
   }
   return rowsOf(workload, tracks);
 }
 
-async function runTogether(workload: Workload, tracks: Track[], plan: Plan): Promise<void> {
-  await Promise.all(tracks.map((track) => track.start(workload)));
+async function runTogether(
+  workload: Workload,
+  tracks: Track[],
+  plan: Plan,
+  kept: KeptPairs | undefined,
+): Promise<void> {
+  await Promise.all(tracks.map((track) => track.start(workload, kept)));
   for (const track of tracks) {
     await track.attempt(async (pair) => void (await workload.warmUp(pair, plan)));
   }

@@ -1,8 +1,11 @@
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { createServer, type AddressInfo } from 'node:net';
+import { systemClock } from '../../lib/clock/clock.js';
 import type { Conn } from '../../lib/conn/conn.js';
 import { PeerConn } from '../../lib/control/peer-conn.js';
 import { PeerServer } from '../../lib/control/peer-server.js';
+import type { Address } from '../../lib/pool/address.js';
+import { Dial } from '../../lib/pool/dialer.js';
 import type { Stream, StreamSink } from '../../lib/stream/stream.js';
 import {
   bytesPayload,
@@ -37,9 +40,9 @@ export const core: Contestant<Buffer> = {
     };
   },
   connect: async (port) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    await once(socket, 'connect');
-    return new CoreEnd(await PeerConn.connect(socket));
+    const address: Address = { kind: 'tcp', host: '127.0.0.1', port, path: '' };
+    const dial = new Dial(address, { clock: systemClock, connectTimeout: 5000 });
+    return new CoreEnd(await PeerConn.connect(await dial.socket));
   },
 };
 

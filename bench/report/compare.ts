@@ -1,3 +1,4 @@
+import { NOISE } from '../contestants.js';
 import { cellOf, toldOf, type Results, type Row } from '../results.js';
 import { spread, type Summary } from '../statistics.js';
 import { table } from './markdown.js';
@@ -36,6 +37,6 @@ function change(row: Row, old: Row, then: Summary, now: Summary): string {
 
 /** How far identical code was from being equal in this row. */
 function offBy(row: Row): number {
-  const again = cellOf(row, 'raw-again')?.ratio;
+  const again = cellOf(row, NOISE.name)?.ratio;
   return again ? Math.abs(again.median - 1) : 0;
 }

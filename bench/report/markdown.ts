@@ -1,4 +1,4 @@
-import { REFERENCE } from '../contestants.js';
+import { NOISE, REFERENCE } from '../contestants.js';
 import {
   cellOf,
   judge,
@@ -84,7 +84,7 @@ ${table(head, rows)}`;
 
 function noise(results: Results): string {
   const ratios = results.rows.flatMap((row) => {
-    const again = row.absolute ? undefined : cellOf(row, 'raw-again')?.ratio;
+    const again = row.absolute ? undefined : cellOf(row, NOISE.name)?.ratio;
     return again ? [again] : [];
   });
   if (ratios.length === 0) return '';
