@@ -76,6 +76,7 @@ export class MuxWriter {
   #scheduled = false;
   #stopCause: Error | undefined;
   #failed = false;
+  #isOverflowing = false;
   /** Counts writes, so that senders know what they appended since the last one. */
   #batch = 0;
   #handedOver = 0;
@@ -307,6 +308,11 @@ export class MuxWriter {
       this.#full.push({ slab: this.#slab, length: this.#at });
       this.#fullBytes += this.#at;
       this.#at = 0;
+      if (!this.#isOverflowing && this.#isOverflow()) {
+        // Whoever appends here is in the middle of something: the connection ends when that is done.
+        this.#isOverflowing = true;
+        this.#clock.soon(() => this.#checkOverflow());
+      }
     } else this.#reuse(this.#slab);
     // The slabs double from one to the next, so a connection that writes little holds little.
     const wanted = Math.max(size, Math.min(this.#slab.length * 2, LARGEST_SLAB));
@@ -330,8 +336,6 @@ export class MuxWriter {
   #write(): void {
     if (this.#inFlight || this.#stopCause) return;
     if (this.#controls.size > 0) this.#appendControls();
-    this.#checkControlSize();
-    if (this.#stopCause) return;
     if (this.pending === 0) {
       this.#pump();
       if (this.pending === 0) {
@@ -382,9 +386,15 @@ export class MuxWriter {
     }
   }
 
-  #checkControlSize(): void {
+  /** Whether so much waits that only control frames can have brought it there. */
+  #isOverflow(): boolean {
+    return this.pending > this.#bufferSize + this.#controlSize;
+  }
+
+  #checkOverflow(): void {
+    this.#isOverflowing = false;
+    if (!this.#isOverflow()) return;
     const limit = this.#bufferSize + this.#controlSize;
-    if (this.pending <= limit) return;
     this.#fail(
       new ClosedError(
         `${this.pending} bytes wait for a peer that does not read: at most ${limit} may, control frames included`,

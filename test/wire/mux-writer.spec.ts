@@ -1,0 +1,515 @@
+import { describe, expect, it, vi } from 'vitest';
+import { ClosedError } from '../../lib/errors/drpc-error.js';
+import { headerByte } from '../../lib/wire/frame.js';
+import { Kind } from '../../lib/wire/kind.js';
+import {
+  DEFAULT_BULK_SIZE,
+  DEFAULT_WRITER_BUFFER_SIZE,
+  MAX_UNFINISHED_MESSAGES,
+  MuxWriter,
+  type MuxWriterOptions,
+  type Sender,
+} from '../../lib/wire/mux-writer.js';
+import type { Uint64 } from '../../lib/wire/varint.js';
+import { FakeSocket } from '../helpers/fake-socket.js';
+import { describeFrames, message, parseFrames } from '../helpers/frames.js';
+import { Prng } from '../helpers/prng.js';
+import { VirtualClock } from '../helpers/virtual-clock.js';
+
+const MESSAGE = headerByte(Kind.Message, true, false);
+const CANCEL = headerByte(Kind.Cancel, true, true);
+const KIB = 1024;
+
+/** A writer on a socket that the test plays. */
+class Rig {
+  readonly clock = new VirtualClock();
+  readonly socket = new FakeSocket();
+  readonly errors: Error[] = [];
+  readonly writer: MuxWriter;
+
+  constructor(options: Partial<MuxWriterOptions> = {}) {
+    this.writer = new MuxWriter(this.socket, {
+      clock: this.clock,
+      onError: (error) => void this.errors.push(error),
+      ...options,
+    });
+    this.socket.on('error', () => undefined);
+  }
+
+  send(streamId: Uint64, messageId: Uint64, data: Uint8Array | string = ''): void {
+    const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+    this.writer.frame(MESSAGE, streamId, messageId, bytes, 0, bytes.length);
+  }
+
+  /** Ends the turn: what was appended goes to the socket, if nothing is there. */
+  turn(): void {
+    this.clock.turn();
+  }
+
+  /** Lets everything through; answers what was written since the last time. */
+  drain(): Buffer {
+    do this.clock.turn();
+    while (this.socket.release());
+    return this.socket.takeWritten();
+  }
+
+  /** Fills the writer with `size` bytes while a write is under way. */
+  fill(size: number): void {
+    this.send(99, 1);
+    this.turn();
+    let left = size;
+    for (let id = 2; left > 0; id++) {
+      const length = Math.min(left, 16 * KIB);
+      this.send(99, id, Buffer.alloc(Math.max(length - 8, 0)));
+      left = size - this.writer.pending;
+    }
+  }
+}
+
+/** A sender that appends one message in each of its turns. */
+class Turns implements Sender {
+  readonly #rig: Rig;
+  readonly #id: number;
+  readonly #size: number;
+  left: number;
+  messageId = 0;
+
+  constructor(rig: Rig, id: number, left: number, size = 0) {
+    this.#rig = rig;
+    this.#id = id;
+    this.left = left;
+    this.#size = size;
+  }
+
+  pump(): boolean {
+    if (this.left === 0) return false;
+    this.left--;
+    this.#rig.send(this.#id, ++this.messageId, Buffer.alloc(this.#size));
+    return this.left > 0;
+  }
+}
+
+const noPump: Sender = { pump: () => false };
+
+describe('MuxWriter', () => {
+  describe('batches', () => {
+    it('sends 1,000 frames byte for byte, in order', () => {
+      const rig = new Rig();
+      const random = new Prng(7);
+      const expected: Buffer[] = [];
+      for (let i = 1; i <= 1000; i++) {
+        const data = random.bytes(random.once(20) ? random.int(40_000) : random.int(200));
+        rig.send(i % 7, i, data);
+        expected.push(message(i % 7, i, data));
+      }
+      expect(rig.drain().equals(Buffer.concat(expected))).toBe(true);
+    });
+
+    it('sends all that was appended in a turn in one write', () => {
+      const rig = new Rig();
+      for (let i = 1; i <= 10; i++) rig.send(i, 1, 'hello');
+      expect(rig.socket.writes).toHaveLength(0);
+      rig.turn();
+      expect(rig.socket.writes).toHaveLength(1);
+      expect(describeFrames(rig.socket.writes[0]!)).toHaveLength(10);
+    });
+
+    it('sends what is appended during a write in the next one', () => {
+      const rig = new Rig();
+      rig.send(1, 1, 'first');
+      rig.turn();
+      rig.send(1, 2, 'second');
+      rig.send(1, 3, 'third');
+      rig.turn();
+      expect(rig.socket.writes).toHaveLength(1);
+      rig.socket.release();
+      expect(rig.socket.writes.map(describeFrames)).toEqual([
+        ['Message s1 m1 first'],
+        ['Message s1 m2 second', 'Message s1 m3 third'],
+      ]);
+    });
+
+    it('has one write under way at a time, of at most 256 KiB', () => {
+      const rig = new Rig({ bufferSize: 8 * 1024 * KIB, bulkSize: 8 * 1024 * KIB });
+      for (let i = 1; i <= 40; i++) rig.send(1, i, Buffer.alloc(50_000));
+      rig.turn();
+      expect(rig.socket.writes).toHaveLength(1);
+      rig.drain();
+      expect(Math.max(...rig.socket.writes.map(({ length }) => length))).toBeLessThanOrEqual(256 * KIB);
+    });
+
+    it('parses whole when ten senders append a hundred frames each in turns', () => {
+      const rig = new Rig({ bulkSize: 600 });
+      const senders = Array.from({ length: 10 }, (_, i) => new Turns(rig, i + 1, 100, 20));
+      for (const sender of senders) rig.writer.enqueue(sender);
+      const frames = parseFrames(rig.drain());
+      expect(frames).toHaveLength(1000);
+      for (const id of [1, 5, 10]) {
+        const own = frames.filter(({ streamId }) => streamId === id).map(({ messageId }) => messageId);
+        expect(own).toEqual(Array.from({ length: 100 }, (_, i) => i + 1));
+      }
+    });
+
+    it('does not touch the memory of a write before its callback', () => {
+      const rig = new Rig();
+      const chunks: { chunk: Buffer; copy: Buffer }[] = [];
+      vi.spyOn(rig.socket, '_write').mockImplementation((chunk: Buffer, _encoding, callback) => {
+        chunks.push({ chunk, copy: Buffer.from(chunk) });
+        held.push(callback);
+      });
+      const held: (() => void)[] = [];
+      let damaged = 0;
+      for (let round = 0; round < 50; round++) {
+        for (let i = 0; i < 5; i++) rig.send(1, round * 5 + i + 1, Buffer.alloc(3000, round));
+        rig.turn();
+        const under = chunks[chunks.length - 1]!;
+        if (!under.chunk.equals(under.copy)) damaged++;
+        held.shift()?.();
+      }
+      expect(chunks.length).toBeGreaterThan(20);
+      expect(damaged).toBe(0);
+    });
+
+    it('puts a prefix in front of everything', () => {
+      const rig = new Rig();
+      rig.writer.prefix(Buffer.from('DRPC!!!1'));
+      rig.send(1, 1);
+      const bytes = rig.drain();
+      expect(bytes.toString('latin1', 0, 8)).toBe('DRPC!!!1');
+      expect(describeFrames(bytes.subarray(8))).toEqual(['Message s1 m1']);
+      expect(rig.socket.writes).toHaveLength(1);
+    });
+  });
+
+  describe('text', () => {
+    it.each([
+      ['nothing', ''],
+      ['ASCII', 'hello'],
+      ['127 bytes of ASCII', 'x'.repeat(127)],
+      ['what takes two length bytes only as UTF-8', 'é'.repeat(100)],
+      ['what takes three length bytes only as UTF-8', '€'.repeat(6000)],
+      ['letters of three bytes', '日本語'],
+      ['letters of four bytes', '😀'.repeat(40)],
+      ['half a pair, which becomes a replacement character', 'a\ud800b'],
+      ['a long one that is measured first', 'aé'.repeat(2000)],
+      ['exactly 1,024 units', 'é'.repeat(1024)],
+    ])('writes %s in UTF-8 and answers its size', (_what, text) => {
+      const rig = new Rig();
+      rig.send(3, 1, 'before');
+      const size = rig.writer.text(MESSAGE, 3, 2, text);
+      rig.send(3, 3, 'after');
+      expect(size).toBe(Buffer.byteLength(text));
+      const expected = [message(3, 1, 'before'), message(3, 2, text), message(3, 3, 'after')];
+      expect(rig.drain().equals(Buffer.concat(expected))).toBe(true);
+    });
+
+    it('writes random text as Buffer.from does, also over the ends of slabs', () => {
+      const rig = new Rig({ bufferSize: 64 * 1024 * KIB, bulkSize: 64 * 1024 * KIB });
+      const random = new Prng(8);
+      const expected: Buffer[] = [];
+      for (let i = 1; i <= 500; i++) {
+        const units = Array.from({ length: random.int(random.once(10) ? 3000 : 300) }, () =>
+          random.pick(['a', 'é', '€', '😀', '\udc00']),
+        );
+        rig.writer.text(MESSAGE, 1, i, units.join(''));
+        expected.push(message(1, i, units.join('')));
+      }
+      expect(rig.drain().equals(Buffer.concat(expected))).toBe(true);
+    });
+  });
+
+  describe('its bounds', () => {
+    it('lets 1 MiB wait by default, and as much as it is told', () => {
+      expect([DEFAULT_WRITER_BUFFER_SIZE, DEFAULT_BULK_SIZE]).toEqual([1024 * KIB, 128 * KIB]);
+      const rig = new Rig();
+      rig.fill(1024 * KIB - 20_000);
+      expect([rig.writer.isFull, rig.writer.admits(0)]).toEqual([false, true]);
+      rig.fill(1024 * KIB);
+      expect([rig.writer.isFull, rig.writer.admits(0)]).toEqual([true, false]);
+      const small = new Rig({ bufferSize: 1000 });
+      small.fill(1000);
+      expect(small.writer.isFull).toBe(true);
+    });
+
+    it('makes senders of much wait earlier than senders of little', () => {
+      const rig = new Rig();
+      rig.fill(DEFAULT_BULK_SIZE);
+      expect([rig.writer.admits(0), rig.writer.admits(16 * KIB)]).toEqual([true, false]);
+      rig.drain();
+      expect(rig.writer.admits(16 * KIB)).toBe(true);
+    });
+
+    it('calls a sender that waits when there is room again', () => {
+      const rig = new Rig({ bufferSize: 1000 });
+      rig.fill(1000);
+      const sender = new Turns(rig, 1, 1);
+      rig.writer.enqueue(sender);
+      rig.turn();
+      expect([sender.left, rig.writer.waiting]).toEqual([1, 1]);
+      rig.drain();
+      expect([sender.left, rig.writer.waiting]).toEqual([0, 0]);
+    });
+
+    it('forgets a sender that ended while it waited', () => {
+      const rig = new Rig({ bufferSize: 1000 });
+      rig.fill(1000);
+      const sender = new Turns(rig, 1, 1);
+      rig.writer.enqueue(sender);
+      rig.writer.remove(sender);
+      rig.drain();
+      expect([sender.left, rig.writer.waiting]).toEqual([1, 0]);
+    });
+
+    it('lets control frames pass when it is full', () => {
+      const rig = new Rig({ bufferSize: 1000 });
+      rig.fill(1000);
+      rig.writer.frame(CANCEL, 5, 2, undefined, 0, 0);
+      expect(rig.writer.isFull).toBe(true);
+      expect(describeFrames(rig.drain()).at(-1)).toBe('Cancel! s5 m2');
+      expect(rig.errors).toEqual([]);
+    });
+
+    it('ends a connection whose peer leaves more than the cap and 1 MiB of them unread, once', () => {
+      const rig = new Rig();
+      rig.send(1, 1);
+      rig.turn();
+      const data = Buffer.alloc(1000);
+      const abortive = headerByte(Kind.Error, true, true);
+      for (let i = 0; i < 3000; i++) rig.writer.frame(abortive, i + 2, 1, data, 0, data.length);
+      // Not in the middle of what its owner does.
+      expect(rig.errors).toEqual([]);
+      rig.turn();
+      expect(rig.socket.writes).toHaveLength(1);
+      expect(rig.errors.map(String)).toEqual([expect.stringContaining('peer that does not read')]);
+      expect(rig.errors[0]).toBeInstanceOf(ClosedError);
+      expect(rig.writer.pending).toBe(0);
+    });
+
+    it('gives memory back after a burst', () => {
+      const rig = new Rig({ bufferSize: 4 * 1024 * KIB, bulkSize: 4 * 1024 * KIB });
+      for (let i = 0; i < 50; i++) rig.send(1, i + 1, Buffer.alloc(60_000));
+      rig.drain();
+      const slabs: number[] = [];
+      vi.spyOn(rig.socket, '_write').mockImplementation((chunk: Buffer, _encoding, callback) => {
+        slabs.push(chunk.buffer.byteLength);
+        callback();
+      });
+      for (let i = 0; i < 200; i++) {
+        rig.send(1, 100 + i, 'little');
+        rig.drain();
+      }
+      return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+        expect(slabs[0]).toBe(128 * KIB);
+      });
+    });
+  });
+
+  describe('turns', () => {
+    it('gives each waiting sender one turn after the other', () => {
+      const rig = new Rig({ bulkSize: 1 });
+      rig.fill(1);
+      for (const id of [1, 2, 3]) rig.writer.enqueue(new Turns(rig, id, 3));
+      rig.drain();
+      const order = rig.socket.writes.flatMap(describeFrames).slice(2);
+      expect(order).toEqual([1, 2, 3].flatMap((round) => [1, 2, 3].map((id) => `Message s${id} m${round}`)));
+    });
+
+    it('keeps the turn of a sender that asks again while it waits', () => {
+      const rig = new Rig({ bulkSize: 1 });
+      rig.fill(1);
+      const [first, second] = [new Turns(rig, 1, 1), new Turns(rig, 2, 1)];
+      rig.writer.enqueue(first);
+      rig.writer.enqueue(second);
+      rig.writer.enqueue(first);
+      rig.drain();
+      expect(rig.socket.writes.flatMap(describeFrames).slice(2)).toEqual(['Message s1 m1', 'Message s2 m1']);
+    });
+
+    it('appends control frames that add up in the next write, although senders wait', () => {
+      const rig = new Rig({ bufferSize: 1000 });
+      rig.fill(1000);
+      rig.writer.enqueue(new Turns(rig, 1, 1));
+      rig.writer.enqueueControl({ appendControl: () => rig.writer.frame(CANCEL, 2, 2, undefined, 0, 0) });
+      rig.socket.release();
+      expect(describeFrames(rig.socket.writes[1]!).at(-1)).toBe('Cancel! s2 m2');
+    });
+
+    it('appends a control frame that adds up once, however often it was asked for', () => {
+      const rig = new Rig();
+      const appendControl = vi.fn<() => void>();
+      const sender = { appendControl };
+      rig.writer.enqueueControl(sender);
+      rig.writer.enqueueControl(sender);
+      rig.drain();
+      expect(appendControl).toHaveBeenCalledTimes(1);
+      rig.writer.enqueueControl(sender);
+      rig.writer.removeControl(sender);
+      rig.drain();
+      expect(appendControl).toHaveBeenCalledTimes(1);
+    });
+  });
+
+  describe('places for messages of several frames', () => {
+    it('are eight; a ninth sender is called when one is free, in order', () => {
+      const rig = new Rig();
+      for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) expect(rig.writer.beginMessage(noPump)).toBe(true);
+      expect(MAX_UNFINISHED_MESSAGES).toBe(8);
+      const called: string[] = [];
+      const waiter = (name: string): Sender => ({
+        pump() {
+          if (!rig.writer.beginMessage(this)) return false;
+          called.push(name);
+          return false;
+        },
+      });
+      const [a, b] = [waiter('a'), waiter('b')];
+      expect([rig.writer.beginMessage(a), rig.writer.beginMessage(b)]).toEqual([false, false]);
+      expect(rig.writer.waiting).toBe(2);
+      rig.writer.endMessage();
+      rig.drain();
+      expect(called).toEqual(['a']);
+      rig.writer.endMessage();
+      rig.drain();
+      expect(called).toEqual(['a', 'b']);
+    });
+
+    it('go on to the next when the sender to whom one was offered has ended', () => {
+      const rig = new Rig();
+      for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) rig.writer.beginMessage(noPump);
+      const pump = vi.fn<() => boolean>(() => false);
+      const [gone, next] = [{ pump: () => false }, { pump }];
+      rig.writer.beginMessage(gone);
+      rig.writer.beginMessage(next);
+      rig.writer.endMessage();
+      rig.writer.remove(gone);
+      rig.drain();
+      expect(pump).toHaveBeenCalledTimes(1);
+    });
+
+    it('are all free again when all messages have ended', () => {
+      const rig = new Rig();
+      for (let round = 0; round < 3; round++) {
+        for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) expect(rig.writer.beginMessage(noPump)).toBe(true);
+        expect(rig.writer.beginMessage(noPump)).toBe(false);
+        rig.writer.remove(noPump);
+        for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) rig.writer.endMessage();
+        rig.drain();
+      }
+      expect(rig.writer.waiting).toBe(0);
+    });
+  });
+
+  describe('whenDrained', () => {
+    it('calls at once when nothing waits', () => {
+      const task = vi.fn<() => void>();
+      new Rig().writer.whenDrained(task);
+      expect(task).toHaveBeenCalledTimes(1);
+    });
+
+    it('calls once everything has been written: what is pending, under way, and what senders have', () => {
+      const rig = new Rig({ bufferSize: 1000 });
+      rig.fill(1000);
+      const sender = new Turns(rig, 1, 3);
+      rig.writer.enqueue(sender);
+      let writesThen = 0;
+      rig.writer.whenDrained(() => (writesThen = rig.socket.writes.length));
+      rig.turn();
+      expect(writesThen).toBe(0);
+      rig.drain();
+      expect([sender.left, writesThen]).toEqual([0, rig.socket.writes.length]);
+    });
+
+    it('calls when the writer is stopped', () => {
+      const rig = new Rig();
+      rig.send(1, 1);
+      const task = vi.fn<() => void>();
+      rig.writer.whenDrained(task);
+      rig.writer.stop(new Error('over'));
+      expect(task).toHaveBeenCalledTimes(1);
+      rig.writer.whenDrained(task);
+      expect(task).toHaveBeenCalledTimes(2);
+    });
+  });
+
+  describe('stop', () => {
+    it('makes appending do nothing, and keeps the first cause', () => {
+      const rig = new Rig();
+      const first = new Error('first');
+      for (let i = 0; i < 20; i++) rig.writer.stop(i === 0 ? first : new Error(`${i}`));
+      rig.send(1, 1);
+      expect(rig.writer.text(MESSAGE, 1, 2, 'text')).toBe(0);
+      rig.writer.prefix(Buffer.from('DRPC!!!1'));
+      expect(rig.drain().length).toBe(0);
+      expect(rig.writer.stopCause).toBe(first);
+    });
+
+    it('drops what is pending, and everybody who waits', () => {
+      const rig = new Rig({ bufferSize: 1000 });
+      rig.fill(1000);
+      const sender = new Turns(rig, 1, 1);
+      rig.writer.enqueue(sender);
+      rig.writer.enqueueControl({ appendControl: () => rig.send(2, 1) });
+      rig.writer.stop(new Error('over'));
+      expect([rig.writer.pending, rig.writer.waiting]).toEqual([0, 0]);
+      rig.drain();
+      expect(rig.socket.writes).toHaveLength(1);
+      expect(sender.left).toBe(1);
+    });
+
+    it('leaves the write under way alone, and hears of its failure in silence', () => {
+      const rig = new Rig();
+      rig.send(1, 1, 'under way');
+      rig.turn();
+      rig.writer.stop(new Error('over'));
+      rig.socket.release(new Error('EPIPE'));
+      expect(rig.errors).toEqual([]);
+      expect(rig.writer.inFlight).toBe(0);
+    });
+  });
+
+  describe('onError', () => {
+    it('is told the very error of the socket, once', () => {
+      const rig = new Rig();
+      rig.send(1, 1);
+      rig.turn();
+      rig.send(1, 2);
+      const error = new Error('EPIPE');
+      rig.socket.release(error);
+      rig.send(1, 3);
+      rig.drain();
+      expect(rig.errors).toEqual([error]);
+      expect(rig.writer.stopCause).toBe(error);
+      expect(rig.socket.writes).toHaveLength(1);
+    });
+
+    it('may stop the writer, whose cause then counts', () => {
+      const cause = new ClosedError('connection lost');
+      const rig = new Rig({ onError: () => rig.writer.stop(cause) });
+      rig.send(1, 1);
+      rig.turn();
+      rig.socket.release(new Error('EPIPE'));
+      expect(rig.writer.stopCause).toBe(cause);
+    });
+  });
+
+  it('accounts for every byte, and for nothing in the end', () => {
+    const rig = new Rig();
+    expect([rig.writer.pending, rig.writer.inFlight, rig.writer.appended, rig.writer.handedOver]).toEqual([
+      0, 0, 0, 0,
+    ]);
+    rig.send(1, 1, 'hello');
+    expect([rig.writer.pending, rig.writer.inFlight, rig.writer.appended, rig.writer.handedOver]).toEqual([
+      9, 0, 9, 0,
+    ]);
+    const batch = rig.writer.batch;
+    rig.turn();
+    expect(rig.writer.batch).not.toBe(batch);
+    rig.send(1, 2);
+    expect([rig.writer.pending, rig.writer.inFlight, rig.writer.appended, rig.writer.handedOver]).toEqual([
+      4, 9, 13, 9,
+    ]);
+    rig.drain();
+    expect([rig.writer.pending, rig.writer.inFlight, rig.writer.waiting]).toEqual([0, 0, 0]);
+    expect(rig.writer.handedOver).toBe(13);
+  });
+});
