@@ -87,7 +87,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   get connections(): PoolConnection[] {
-    return this.#endpoints().flatMap(({ address, links }) =>
+    const endpoints = this.#targets.flatMap((target) => [...target.endpoints, ...target.retired]);
+    return endpoints.flatMap(({ address, links }) =>
       [...links].map(({ conn, load, isDraining }) => ({
         url: formatAddress(address),
         profile: conn.profile,
@@ -190,6 +191,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#connecting = [];
     for (const { resolve } of connecting) resolve();
     this.#flush();
+    // Servers that were given up before are wanted again, now that there is something to keep up.
+    this.#ensure(Want.KeepUp);
   }
 
   lost(link: Link, cause: Error): void {
@@ -223,6 +226,10 @@ export class ConnectionPool implements CallHost, EndpointHost {
 
   retry(): void {
     this.#ensure(Want.KeepUp);
+    this.#judge();
+  }
+
+  tried(): void {
     this.#judge();
   }
 

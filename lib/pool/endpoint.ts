@@ -37,6 +37,8 @@ export interface EndpointHost extends LinkHost {
   failed(error: DrpcError): void;
   /** A pause after a failure is over. */
   retry(): void;
+  /** A name was looked up, and its servers are dialled if that is to be. */
+  tried(): void;
   /** A probe found a server that is not of this library. */
   plainPeer(address: Address): void;
 }

@@ -11,6 +11,7 @@ export class Target {
   readonly #address: Address;
   readonly #pause: RetryPause;
   #endpoints: Endpoint[] = [];
+  #retired: Endpoint[] = [];
   #isLookingUp = false;
   #closeCause: Error | undefined;
 
@@ -23,6 +24,11 @@ export class Target {
 
   get endpoints(): readonly Endpoint[] {
     return this.#endpoints;
+  }
+
+  /** Servers that are gone from the name and have calls to finish. */
+  get retired(): readonly Endpoint[] {
+    return this.#retired;
   }
 
   /** Whether an attempt is under way. */
@@ -41,7 +47,7 @@ export class Target {
   async close(cause: Error): Promise<void> {
     this.#closeCause = cause;
     this.#pause.cancel();
-    await Promise.all(this.#endpoints.map((endpoint) => endpoint.close(cause)));
+    await Promise.all([...this.#endpoints, ...this.#retired].map((endpoint) => endpoint.close(cause)));
   }
 
   #shouldLookUp(want: Want): boolean {
@@ -65,18 +71,20 @@ export class Target {
     } catch (failure) {
       error = failure;
     }
-    this.#isLookingUp = false;
     if (this.#closeCause) return;
     if (found.length > 0) {
       this.#pause.clear();
       this.#adopt(spread(this.#address, found));
-    } else if (this.#endpoints.length === 0) {
-      this.#pause.begin();
-      const message = `cannot connect to ${formatAddress(this.#address)}: the name is not known`;
-      return this.#host.failed(new ClosedError(message, { cause: error }));
     }
+    this.#isLookingUp = false;
     // A name server that does not answer is no reason to forget what it said before.
-    for (const endpoint of this.#endpoints) endpoint.ensure(want);
+    if (this.#endpoints.length > 0) {
+      for (const endpoint of this.#endpoints) endpoint.ensure(want);
+      return this.#host.tried();
+    }
+    this.#pause.begin();
+    const message = `cannot connect to ${formatAddress(this.#address)}: the name is not known`;
+    this.#host.failed(new ClosedError(message, { cause: error }));
   }
 
   /** Keeps the servers that are still there, and lets go of the others. */
@@ -87,8 +95,9 @@ export class Target {
       known.delete(address.host);
       return endpoint;
     });
-    for (const endpoint of known.values())
-      endpoint.retire(new ClosedError('the server is gone from its name'));
+    const gone = [...known.values()];
+    this.#retired = [...this.#retired.filter(({ links }) => links.size > 0), ...gone];
+    for (const endpoint of gone) endpoint.retire(new ClosedError('the server is gone from its name'));
   }
 
   #resolve(): Promise<readonly LookupAddress[]> {

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { DrpcCode } from '../../lib/errors/codes.js';
 import { CanceledError, ClosedError, DrpcError } from '../../lib/errors/drpc-error.js';
@@ -307,24 +308,18 @@ describe('Call with a signal', () => {
     const { client } = await connected();
     const abort = new AbortController();
     const { signal } = abort;
-    let listeners = 0;
-    const { addEventListener, removeEventListener } = signal;
-    signal.addEventListener = (...args: Parameters<AbortSignal['addEventListener']>) => {
-      listeners++;
-      addEventListener.apply(signal, args);
-    };
-    signal.removeEventListener = (...args: Parameters<AbortSignal['removeEventListener']>) => {
-      listeners--;
-      removeEventListener.apply(signal, args);
-    };
+    const listeners = () => getEventListeners(signal, 'abort').length;
+    const { call, seen } = client.start('hang', 1, { signal });
+    expect(listeners()).toBe(1);
+    call.cancel();
     await client.call('echo', 1, { signal });
     await client.call('fail', 1, { signal });
-    client.start('hang', 1, { signal }).call.cancel();
-    expect(listeners).toBe(0);
-    const { seen } = client.start('hang', 1, { signal });
+    expect(listeners()).toBe(0);
+    const aborted = client.start('hang', 1, { signal });
     abort.abort();
-    await seen.ended;
-    expect(listeners).toBe(0);
+    await aborted.seen.ended;
+    expect(listeners()).toBe(0);
+    expect(seen.events).toEqual([]);
   });
 });
 
@@ -398,21 +393,10 @@ describe('Call that the server refuses to start', () => {
     return handlers;
   };
 
-  /** Lets pauses pass until the call has ended. */
-  async function pass(client: TestPool, ended: Promise<void>, timers: number): Promise<void> {
-    let isEnded = false;
-    void ended.then(() => (isEnded = true));
-    for (; !isEnded;) {
-      await Promise.race([ended, client.clock.timers(timers)]);
-      client.clock.advance(1000);
-      await client.call('echo', 'fence');
-    }
-  }
-
   it('is sent again after a pause', async () => {
     const { client, connection } = await connected({ pingInterval: 0 }, refuseTimes(2));
     const { seen } = client.start('busy', 'x');
-    await pass(client, seen.ended, 1);
+    await client.passUntil(seen);
     expect(seen.events).toEqual(['x', 'complete']);
     expect(connection.started.filter((rpc) => rpc === 'busy')).toHaveLength(3);
   });
@@ -428,7 +412,7 @@ describe('Call that the server refuses to start', () => {
   it('fails with the refusal in the end', async () => {
     const { client, connection } = await connected({ pingInterval: 0 }, refuseTimes(1000));
     const { seen } = client.start('busy', 'x');
-    await pass(client, seen.ended, 1);
+    await client.passUntil(seen);
     expect(seen.events).toEqual([expect.objectContaining({ message: 'too many streams' })]);
     expect(connection.started.filter((rpc) => rpc === 'busy')).toHaveLength(11);
   });

@@ -19,6 +19,7 @@ export class TestPool {
   readonly statuses: PoolStatus[] = [];
   readonly errors: Error[] = [];
   readonly plainPeers: unknown[] = [];
+  readonly #onError: (() => void)[] = [];
   readonly #waiting: { status: PoolStatus; resolve: () => void }[] = [];
 
   constructor(options: PoolOptions, hooks: PoolHooks = {}) {
@@ -35,6 +36,7 @@ export class TestPool {
         },
         error: (error) => {
           this.errors.push(error);
+          for (const told of this.#onError.splice(0)) told();
           hooks.error?.(error);
         },
         plainPeer: (address) => this.plainPeers.push(address),
@@ -56,6 +58,28 @@ export class TestPool {
     const { seen } = this.start(rpc, request, spec);
     await seen.ended;
     return seen.events;
+  }
+
+  /** Resolves at the next error that the pool tells of. */
+  nextError(): Promise<void> {
+    return new Promise((resolve) => this.#onError.push(resolve));
+  }
+
+  /** Lets time pass, a second with each turn of the event loop, until the call has ended. */
+  async passUntil(seen: Observed): Promise<void> {
+    let isEnded = false;
+    void seen.ended.then(() => (isEnded = true));
+    while (!isEnded) {
+      await new Promise((resolve) => setImmediate(resolve));
+      this.clock.advance(1000);
+    }
+  }
+
+  /** Resolves when so many connections take calls. */
+  async all(count: number): Promise<void> {
+    while (this.pool.connections.filter(({ isDraining }) => !isDraining).length < count) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** Makes calls that are written to no socket, until their connection dies in {@link loseUnsent}. */

@@ -30,11 +30,13 @@ export class TestServer {
   readonly connections: ServerConnection[] = [];
   readonly #options: TestServerOptions;
   readonly #server: Server;
+  readonly #closed: Promise<unknown>;
   readonly #waiting: { count: number; resolve: (connection: ServerConnection) => void }[] = [];
 
   private constructor(options: TestServerOptions) {
     this.#options = options;
     this.#server = createServer((socket) => this.#accept(socket));
+    this.#closed = once(this.#server, 'close');
   }
 
   /** On a free port of 127.0.0.1, closed at the end of the test. */
@@ -67,16 +69,14 @@ export class TestServer {
   }
 
   /** Accepts no more. */
-  async stop(): Promise<void> {
-    if (this.#server.listening) await new Promise((resolve) => this.#server.close(resolve).unref());
+  stop(): void {
+    this.#server.close();
   }
 
   async close(): Promise<void> {
-    const closed = once(this.#server, 'close');
-    if (!this.#server.listening) return;
-    this.#server.close();
+    if (this.#server.listening) this.#server.close();
     for (const { socket } of this.connections) socket.destroy();
-    await closed;
+    await this.#closed;
   }
 
   #accept(socket: Socket): void {

@@ -1,0 +1,644 @@
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
+import { describe, expect, it } from 'vitest';
+import { ClosedError } from '../../lib/errors/drpc-error.js';
+import type { Address } from '../../lib/pool/address.js';
+import type { PoolOptions } from '../../lib/pool/pool.options.js';
+import { echo, hang, TestServer, type Serve, type TestServerOptions } from './helpers/test-server.js';
+import { TestPool } from './helpers/test-pool.js';
+
+const HANDLERS: Record<string, Serve> = { echo, hang };
+
+function serve(options: TestServerOptions = {}): Promise<TestServer> {
+  return TestServer.listen({ handlers: HANDLERS, ...options });
+}
+
+/** An address where nobody listens. */
+async function nowhere(): Promise<Address> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return { kind: 'tcp', host: '127.0.0.1', port, path: '' };
+}
+
+async function connected(options: Partial<PoolOptions> = {}, server?: TestServer) {
+  const target = server ?? (await serve());
+  const client = new TestPool({ addresses: [target.address], pingInterval: 0, ...options });
+  await client.pool.connect();
+  // A connection that ended sooner would count as a failed attempt.
+  client.clock.advance(1000);
+  return { server: target, client };
+}
+
+/** Which connection of which server each of so many calls went to. */
+async function spread(client: TestPool, servers: readonly TestServer[], calls: number): Promise<number[]> {
+  for (let i = 0; i < calls; i++) await client.call('echo', i);
+  return servers.flatMap(({ connections }) => connections.map(({ started }) => started.length));
+}
+
+describe('ConnectionPool', () => {
+  it('does not connect before it has to', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address] });
+    expect(client.pool.status).toBe('disconnected');
+    expect(client.pool.connections).toEqual([]);
+    expect(client.clock.pendingTimers).toBe(0);
+    expect(server.connections).toHaveLength(0);
+  });
+
+  it('makes one connection for all who come at once', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address] });
+    const all = [
+      client.pool.connect(),
+      client.call('echo', 1),
+      client.call('echo', 2),
+      client.pool.connect(),
+    ];
+    expect(await Promise.all(all)).toEqual([undefined, [1, 'complete'], [2, 'complete'], undefined]);
+    expect(server.connections).toHaveLength(1);
+    expect(client.pool.connections).toEqual([
+      { url: `drpc://127.0.0.1:${server.port}`, profile: 'own', calls: 0, isDraining: false },
+    ]);
+  });
+
+  it('keeps the order of calls that waited for the connection', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address] });
+    await Promise.all(['a', 'b', 'c'].map((text) => client.call('echo', text)));
+    const messages = server.connections[0]!.frames.filter((line) => line.startsWith('Message'));
+    expect(messages).toEqual(['Message s2 m2 "a"', 'Message s3 m2 "b"', 'Message s4 m2 "c"']);
+  });
+
+  it('says that it cannot connect, to all who wait', async () => {
+    const client = new TestPool({ addresses: [await nowhere()] });
+    const { seen } = client.start('echo');
+    await expect(client.pool.connect()).rejects.toThrow(/^cannot connect to drpc:.*ECONNREFUSED$/);
+    expect(seen.events).toEqual([expect.objectContaining({ name: 'ClosedError', code: 14 })]);
+    expect(client.pool.waiting).toBe(0);
+    expect(client.errors).toHaveLength(1);
+    expect(client.statuses).toEqual([]);
+  });
+
+  it('leaves no timer when it has failed and nobody waits', async () => {
+    const client = new TestPool({ addresses: [await nowhere()] });
+    await client.call('echo');
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('connects when asked although it has just failed', async () => {
+    const server = await serve();
+    let isUp = false;
+    const client = new TestPool({
+      addresses: [{ kind: 'custom', host: '', port: 0, path: '' }],
+      dial: () => (isUp ? dialTo(server) : Promise.reject(new Error('down'))),
+    });
+    await expect(client.pool.connect()).rejects.toThrow('cannot connect to dial()');
+    isUp = true;
+    await client.pool.connect();
+    expect(client.pool.status).toBe('connected');
+  });
+
+  it('fails calls at once for a moment after an attempt, then tries again for them', async () => {
+    const server = await serve();
+    let dials = 0;
+    const client = new TestPool({
+      addresses: [{ kind: 'custom', host: '', port: 0, path: '' }],
+      dial: () => (++dials < 2 ? Promise.reject(new Error('down')) : dialTo(server)),
+    });
+    await client.call('echo', 1);
+    const { seen } = client.start('echo', 2);
+    expect(seen.events).toEqual([expect.objectContaining({ code: 14 })]);
+    expect(dials).toBe(1);
+    client.clock.advance(100);
+    expect(await client.call('echo', 3)).toEqual([3, 'complete']);
+  });
+
+  it('takes a server that answers nonsense for one it cannot connect to', async () => {
+    const server = createServer((socket) => socket.resume().end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(
+      0,
+      '127.0.0.1',
+    );
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const client = new TestPool({ addresses: [{ kind: 'tcp', host: '127.0.0.1', port, path: '' }] });
+    await expect(client.pool.connect()).rejects.toMatchObject({ code: 14 });
+    await client.pool.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
+  it('closes with its calls, and is closed from then on', async () => {
+    const { client, server } = await connected();
+    const { seen } = client.start('hang');
+    await (await server.connection(1)).running('hang');
+    const closed = client.pool.close();
+    expect(seen.events).toEqual([expect.objectContaining({ code: 14, message: 'the client is closed' })]);
+    expect(client.pool.close()).toBe(closed);
+    await closed;
+    expect(client.statuses).toEqual(['connected', 'closed']);
+    expect(client.pool.connections).toEqual([]);
+    expect(client.clock.pendingTimers).toBe(0);
+    expect(await client.call('echo')).toEqual([expect.objectContaining({ message: 'the client is closed' })]);
+    await expect(client.pool.connect()).rejects.toThrow('the client is closed');
+  });
+
+  it('refuses calls that are made, and moved, while it closes', async () => {
+    const { client } = await connected();
+    const unsent = client.startUnsent('echo', 1);
+    let late: unknown;
+    unsent.seen.error = () => {
+      late = client.start('echo', 2).seen.events;
+    };
+    await client.pool.close();
+    expect(late).toEqual([expect.objectContaining({ message: 'the client is closed' })]);
+    expect(client.statuses).toEqual(['connected', 'closed']);
+  });
+
+  it('closes while it connects', async () => {
+    const server = await serve({ kind: 'silent' });
+    const client = new TestPool({ addresses: [server.address] });
+    const connecting = client.pool.connect();
+    const { seen } = client.start('echo');
+    const connection = await server.connection(1);
+    await client.pool.close();
+    await expect(connecting).rejects.toThrow('the client is closed');
+    expect(seen.events).toEqual([expect.objectContaining({ message: 'the client is closed' })]);
+    await once(connection.socket, 'close');
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('closes what connects after it was closed', async () => {
+    const server = await serve();
+    let release!: () => void;
+    const client = new TestPool({
+      addresses: [{ kind: 'custom', host: '', port: 0, path: '' }],
+      dial: async () => {
+        await new Promise<void>((resolve) => (release = resolve));
+        return dialTo(server);
+      },
+    });
+    const connecting = client.pool.connect();
+    await client.pool.close();
+    await expect(connecting).rejects.toThrow('the client is closed');
+    release();
+    await once((await server.connection(1)).socket, 'close');
+    expect(client.statuses).toEqual(['closed']);
+  });
+
+  it('can be closed when it never connected', async () => {
+    const client = new TestPool({ addresses: [await nowhere()] });
+    await client.pool.close();
+    expect(client.pool.status).toBe('closed');
+  });
+});
+
+describe('ConnectionPool that lost its connection', () => {
+  it('connects again by itself, at once', async () => {
+    const { client, server } = await connected();
+    const again = client.becomes('connected');
+    server.connections[0]!.socket.destroy();
+    await again;
+    expect(client.statuses).toEqual(['connected', 'disconnected', 'reconnecting', 'connected']);
+    expect(server.connections).toHaveLength(2);
+  });
+
+  it('pauses longer after each failure, and not beyond the longest', async () => {
+    const dialled: number[] = [];
+    const server = await serve();
+    const failures: (() => void)[] = [];
+    const client: TestPool = new TestPool(
+      {
+        addresses: [{ kind: 'custom', host: '', port: 0, path: '' }],
+        maxReconnectDelay: 700,
+        random: () => 1,
+        dial: async () => {
+          dialled.push(client.clock.now());
+          if (dialled.length > 1) throw new Error('down');
+          return dialTo(server);
+        },
+      },
+      { error: () => failures.shift()?.() },
+    );
+    await client.pool.connect();
+    client.clock.advance(1000);
+    const failed = () => new Promise<void>((resolve) => failures.push(resolve));
+    let failure = failed();
+    server.connections[0]!.socket.destroy();
+    for (const pause of [100, 200, 400, 700, 700]) {
+      await failure;
+      failure = failed();
+      const before = dialled.length;
+      client.clock.advance(pause - 1);
+      expect(dialled).toHaveLength(before);
+      client.clock.advance(1);
+    }
+    await failure;
+    expect(dialled).toEqual([0, 1000, 1100, 1300, 1700, 2400, 3100]);
+    expect(client.pool.status).toBe('reconnecting');
+  });
+
+  it('does not turn around a server that closes every connection', async () => {
+    const { client, server } = await connected();
+    for (const n of [1, 2]) {
+      const lost = client.becomes('disconnected');
+      (await server.connection(n)).socket.destroy();
+      await lost;
+      if (n === 1) await client.becomes('connected');
+    }
+    // The second lived too short: there is a pause now.
+    expect(client.pool.status).toBe('disconnected');
+    expect(await client.call('echo')).toEqual([expect.objectContaining({ code: 14 })]);
+    const again = client.becomes('connected');
+    client.clock.advance(100);
+    await again;
+    expect(server.connections).toHaveLength(3);
+  });
+
+  it('lets calls wait for the attempt under way', async () => {
+    const { client, server } = await connected();
+    const lost = client.becomes('reconnecting');
+    server.connections[0]!.socket.destroy();
+    await lost;
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+  });
+
+  it('fails all calls in flight with its cause', async () => {
+    const { client, server } = await connected();
+    const calls = Array.from({ length: 10 }, () => client.start('hang'));
+    const connection = await server.connection(1);
+    await client.call('echo', 'fence');
+    connection.socket.resetAndDestroy();
+    const errors = await Promise.all(calls.map(({ seen }) => seen.failure()));
+    expect(new Set(errors).size).toBe(1);
+    expect(errors[0]).toMatchObject({ code: 14, cause: expect.objectContaining({ code: 'ECONNRESET' }) });
+  });
+
+  it('stops trying when it is closed', async () => {
+    const { client, server } = await connected();
+    server.stop();
+    const failed = client.nextError();
+    server.connections[0]!.socket.destroy();
+    await failed;
+    expect(client.clock.pendingTimers).toBe(1);
+    await client.pool.close();
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+});
+
+describe('ConnectionPool that waits rather than fails', () => {
+  const CUSTOM: Address = { kind: 'custom', host: '', port: 0, path: '' };
+
+  it('keeps calls until the server is there', async () => {
+    const server = await serve();
+    let isUp = false;
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      failFast: false,
+      dial: () => (isUp ? dialTo(server) : Promise.reject(new Error('down'))),
+    });
+    const failed = client.nextError();
+    const answers = Promise.all([client.call('echo', 1), client.call('echo', 2)]);
+    await failed;
+    isUp = true;
+    client.clock.advance(100);
+    expect(await answers).toEqual([
+      [1, 'complete'],
+      [2, 'complete'],
+    ]);
+  });
+
+  it('fails a call when its time is over', async () => {
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      failFast: false,
+      dial: () => Promise.reject(new Error('down')),
+    });
+    const failed = client.nextError();
+    const { seen } = client.start('echo', 1, { timeout: 1000 });
+    await failed;
+    client.clock.advance(1000);
+    expect(seen.events).toEqual([expect.objectContaining({ name: 'DeadlineError', code: 4 })]);
+    expect(client.pool.waiting).toBe(0);
+  });
+
+  it('stops trying when nobody waits any more', async () => {
+    let dials = 0;
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      failFast: false,
+      dial: () => {
+        dials++;
+        return Promise.reject(new Error('down'));
+      },
+    });
+    const failed = client.nextError();
+    const { call } = client.start('echo', 1);
+    await failed;
+    call.cancel();
+    client.clock.advance(100_000);
+    expect(dials).toBe(1);
+    expect(client.clock.pendingTimers).toBe(0);
+    expect(client.pool.status).toBe('disconnected');
+  });
+
+  it('keeps no more than it may', async () => {
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      failFast: false,
+      maxQueuedCalls: 2,
+      dial: () => new Promise(() => undefined),
+    });
+    const [first, second, third] = [client.start('echo'), client.start('echo'), client.start('echo')];
+    expect(third.seen.events).toEqual([
+      expect.objectContaining({ code: 8, message: '2 calls wait for a connection: at most 2 may' }),
+    ]);
+    expect([first.seen.events, second.seen.events]).toEqual([[], []]);
+    first.call.cancel();
+    expect(client.start('echo').seen.events).toEqual([]);
+  });
+
+  it('still rejects connect()', async () => {
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      failFast: false,
+      dial: () => Promise.reject(new Error('down')),
+    });
+    await expect(client.pool.connect()).rejects.toThrow('cannot connect to dial()');
+  });
+});
+
+describe('ConnectionPool with several connections', () => {
+  it('makes as many as asked for to each server and goes round', async () => {
+    const servers = [await serve(), await serve()];
+    const client = new TestPool({ addresses: servers.map(({ address }) => address), connections: 2 });
+    await client.pool.connect();
+    for (const server of servers) await server.connection(2);
+    await client.all(4);
+    expect(await spread(client, servers, 8)).toEqual([2, 2, 2, 2]);
+  });
+
+  it('sends calls where the fewest are', async () => {
+    const servers = [await serve(), await serve()];
+    const client = new TestPool({ addresses: servers.map(({ address }) => address), balance: 'leastLoaded' });
+    await client.pool.connect();
+    await client.all(2);
+    for (let i = 0; i < 3; i++) client.start('hang');
+    const { call } = client.start('hang');
+    await client.call('echo', 'fence');
+    call.cancel();
+    const loads = () => client.pool.connections.map(({ calls }) => calls);
+    expect(loads().toSorted()).toEqual([1, 2]);
+    client.start('hang');
+    expect(loads()).toEqual([2, 2]);
+  });
+
+  it('leaves a broken server out until it answers, and tells of it', async () => {
+    const good = await serve();
+    const gone = await nowhere();
+    const client = new TestPool({ addresses: [gone, good.address] });
+    const failed = client.nextError();
+    await Promise.all([client.pool.connect(), failed]);
+    expect(client.errors).toEqual([
+      expect.objectContaining({ message: expect.stringContaining(`:${gone.port}`) }),
+    ]);
+    expect(await spread(client, [good], 3)).toEqual([3]);
+    const back = await serve({ port: gone.port });
+    client.clock.advance(100);
+    await client.all(2);
+    expect(await spread(client, [back], 4)).toEqual([2]);
+    expect(client.statuses).toEqual(['connected']);
+  });
+
+  it('goes on with the others when one is lost', async () => {
+    const servers = [await serve(), await serve()];
+    const client = new TestPool({ addresses: servers.map(({ address }) => address) });
+    await client.pool.connect();
+    await client.all(2);
+    client.clock.advance(1000);
+    servers[0]!.stop();
+    const told = client.nextError();
+    servers[0]!.connections[0]!.socket.destroy();
+    await told;
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(await client.call('echo', 2)).toEqual([2, 'complete']);
+    expect(client.statuses).toEqual(['connected']);
+  });
+
+  it('puts no more calls on one than it may carry; others wait their turn', async () => {
+    const { client, server } = await connected({ maxStreamsPerConnection: 2 });
+    const first = client.start('hang');
+    client.start('hang');
+    const [third, fourth] = [client.start('echo', 3), client.start('echo', 4)];
+    expect(client.pool.waiting).toBe(2);
+    first.call.cancel();
+    await fourth.seen.ended;
+    expect([third.seen.events, fourth.seen.events]).toEqual([
+      [3, 'complete'],
+      [4, 'complete'],
+    ]);
+    expect(server.connections).toHaveLength(1);
+  });
+
+  it('heeds what the server takes at once', async () => {
+    const server = await serve({ connection: { maxStreams: 2 } });
+    const client = new TestPool({ addresses: [server.address] });
+    await client.pool.connect();
+    client.start('hang');
+    const { call } = client.start('hang');
+    const { seen } = client.start('echo', 1);
+    expect(client.pool.waiting).toBe(1);
+    call.cancel();
+    expect(client.pool.waiting).toBe(0);
+    // If it got there before the slot was free, it comes again after a pause.
+    await client.passUntil(seen);
+    expect(seen.events).toEqual([1, 'complete']);
+  });
+});
+
+describe('ConnectionPool with a name', () => {
+  const named: Address = { kind: 'tcp', host: 'service.test', port: 0, path: '' };
+  const v4 = (...hosts: string[]) => hosts.map((address) => ({ address, family: 4 }));
+
+  it('treats several addresses of a name as several servers', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    const two = await serve({ host: '127.0.0.3', port: one.port });
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => v4('127.0.0.2', '127.0.0.3'),
+    });
+    await client.pool.connect();
+    await client.all(2);
+    expect(await spread(client, [one, two], 4)).toEqual([2, 2]);
+  });
+
+  it('looks the name up again when a server is lost, and lets go of those that are gone', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    const two = await serve({ host: '127.0.0.3', port: one.port });
+    const three = await serve({ host: '127.0.0.4', port: one.port });
+    let hosts = ['127.0.0.2', '127.0.0.3'];
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => v4(...hosts),
+    });
+    await client.pool.connect();
+    await client.all(2);
+    client.clock.advance(1000);
+    hosts = ['127.0.0.3', '127.0.0.4'];
+    one.connections[0]!.socket.destroy();
+    await three.connection(1);
+    await client.all(2);
+    expect(await spread(client, [two, three], 4)).toEqual([2, 2]);
+
+    client.clock.advance(1000);
+    hosts = ['127.0.0.4', '127.0.0.2'];
+    const calls = [client.start('hang'), client.start('hang')];
+    const retired = once(two.connections[0]!.socket, 'close');
+    three.connections[0]!.socket.destroy();
+    await one.connection(2);
+    await client.all(2);
+    // The call that runs on the server which is gone from the name is left to finish.
+    expect(client.pool.connections.map(({ url, isDraining }) => [url, isDraining])).toContainEqual([
+      `drpc://127.0.0.3:${one.port}`,
+      true,
+    ]);
+    const left = calls.filter(({ seen }) => seen.events.length === 0);
+    expect(left).toHaveLength(1);
+    left[0]!.call.cancel();
+    await retired;
+  });
+
+  it('says when a name is not known, and asks again for the next call after a moment', async () => {
+    const server = await serve({ host: '127.0.0.2' });
+    let isKnown = false;
+    let asked = 0;
+    const client = new TestPool({
+      addresses: [{ ...named, port: server.port }],
+      lookup: async () => {
+        asked++;
+        if (!isKnown) throw new Error('ENOTFOUND');
+        return v4('127.0.0.2');
+      },
+    });
+    await expect(client.pool.connect()).rejects.toThrow(
+      `cannot connect to drpc://service.test:${server.port}: the name is not known`,
+    );
+    expect(await client.call('echo')).toEqual([expect.objectContaining({ code: 14 })]);
+    expect(asked).toBe(1);
+    isKnown = true;
+    client.clock.advance(100);
+    // One address: Node connects by the name, which only the look-up of this test knows.
+    await client.call('echo');
+    expect(asked).toBe(2);
+  });
+
+  it('does not wait for a name server for ever', async () => {
+    const client = new TestPool({
+      addresses: [{ ...named, port: 1 }],
+      connectTimeout: 500,
+      lookup: () => new Promise(() => undefined),
+    });
+    const { seen } = client.start('echo');
+    client.clock.advance(500);
+    expect(await seen.failure()).toMatchObject({
+      code: 14,
+      cause: expect.objectContaining({ message: 'no answer from the name server within 500 ms' }),
+    });
+  });
+
+  it('keeps what it knows when the name server fails', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    await serve({ host: '127.0.0.3', port: one.port });
+    let isUp = true;
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => {
+        if (!isUp) throw new Error('SERVFAIL');
+        return v4('127.0.0.2', '127.0.0.3');
+      },
+    });
+    await client.pool.connect();
+    await client.all(2);
+    client.clock.advance(1000);
+    isUp = false;
+    one.connections[0]!.socket.destroy();
+    await one.connection(2);
+    await client.all(2);
+    expect(client.pool.status).toBe('connected');
+  });
+});
+
+describe('ConnectionPool that is told to go away', () => {
+  it('makes a new connection for new calls and lets the old ones finish', async () => {
+    const { client, server } = await connected();
+    const connection = await server.connection(1);
+    const { call, seen } = client.start('hang');
+    await connection.running('hang');
+    connection.peer!.drain('restart');
+    await server.connection(2);
+    await client.all(1);
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect((await server.connection(2)).started).toEqual(['echo']);
+    expect(seen.events).toEqual([]);
+    expect(client.pool.connections.filter(({ isDraining }) => isDraining)).toHaveLength(1);
+    const closed = once(connection.socket, 'close');
+    call.cancel();
+    await closed;
+  });
+
+  it('moves calls that the server will not start', async () => {
+    const { client, server } = await connected();
+    const connection = await server.connection(1);
+    connection.socket.pause();
+    // These are on their way when the server says that it has seen none of them.
+    const { seen } = client.start('echo', 'moved', { timeout: 500 });
+    connection.peer!.drain('restart');
+    client.clock.advance(100);
+    const second = await server.connection(2);
+    connection.socket.resume();
+    await seen.ended;
+    expect(seen.events).toEqual(['moved', 'complete']);
+    expect(connection.started).toEqual([]);
+    expect(second.metadata).toEqual([{ 'grpc-timeout': '400m' }]);
+  });
+
+  it('fails calls above the last one that gave away part of their request', async () => {
+    const { client, server } = await connected();
+    const connection = await server.connection(1);
+    connection.socket.pause();
+    const { seen } = client.start('echo', undefined, {
+      source: { start: (sink) => void sink.trySend('1'), stop: () => undefined },
+    });
+    connection.peer!.drain('restart');
+    expect(await seen.failure()).toMatchObject({ code: 14, message: 'the server is shutting down' });
+  });
+
+  it('closes an idle connection at once', async () => {
+    const { client, server } = await connected();
+    const connection = await server.connection(1);
+    const closed = once(connection.socket, 'close');
+    connection.peer!.drain('restart');
+    await closed;
+    await server.connection(2);
+    await client.all(1);
+    expect(client.statuses).toEqual(['connected', 'disconnected', 'reconnecting', 'connected']);
+  });
+
+  it('fails calls with code 14 when nobody takes its place', async () => {
+    const { client, server } = await connected();
+    const connection = await server.connection(1);
+    connection.socket.pause();
+    const { seen } = client.start('echo', 1);
+    server.stop();
+    connection.peer!.drain('restart');
+    expect(await seen.failure()).toMatchObject({ code: 14 });
+  });
+});
+
+/** A connection made by hand. */
+async function dialTo(server: TestServer): Promise<Duplex> {
+  const socket = connect(server.port, '127.0.0.1');
+  await once(socket, 'connect');
+  return socket;
+}
