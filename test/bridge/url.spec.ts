@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { parseDrpcUrl } from '../../lib/bridge/url.js';
+
+describe('parseDrpcUrl', () => {
+  it.each([
+    ['drpc://127.0.0.1:5000', { host: '127.0.0.1', port: 5000, isTls: false }],
+    ['drpc://example.com', { host: 'example.com', port: 4000, isTls: false }],
+    ['drpc://localhost:0', { host: 'localhost', port: 0, isTls: false }],
+    ['drpc://localhost:65535/', { host: 'localhost', port: 65_535, isTls: false }],
+    ['drpc://[::1]:5000', { host: '::1', port: 5000, isTls: false }],
+    ['drpcs://example.com:443', { host: 'example.com', port: 443, isTls: true }],
+    ['drpc+unix:/run/a.sock', { path: '/run/a.sock', isTls: false }],
+    ['drpc+unix:///run/a.sock', { path: '/run/a.sock', isTls: false }],
+    ['drpc+unix:/run/a%20b.sock', { path: '/run/a b.sock', isTls: false }],
+  ])('reads %s', (url, address) => {
+    expect(parseDrpcUrl(url)).toEqual(address);
+  });
+
+  it.each([
+    '',
+    '127.0.0.1:5000',
+    'http://localhost:5000',
+    'drpc:localhost:5000',
+    'drpc://',
+    'drpc://:5000',
+    'drpc://localhost:65536',
+    'drpc://localhost:port',
+    'drpc://user@localhost:5000',
+    'drpc://localhost:5000/path',
+    'drpc://localhost:5000?x=1',
+    'drpc://::1:5000',
+    'drpc+unix:relative.sock',
+    'drpcs+unix:/run/a.sock',
+  ])('refuses %j and says what there is', (url) => {
+    expect(() => parseDrpcUrl(url)).toThrow(
+      new TypeError(`url is "${url}": must be drpc://host:port, drpcs://host:port or drpc+unix:/path`),
+    );
+  });
+});
