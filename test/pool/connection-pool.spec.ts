@@ -2,7 +2,6 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
-import { ClosedError } from '../../lib/errors/drpc-error.js';
 import type { Address } from '../../lib/pool/address.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { echo, hang, TestServer, type Serve, type TestServerOptions } from './helpers/test-server.js';
@@ -389,7 +388,7 @@ describe('ConnectionPool with several connections', () => {
     await client.call('echo', 'fence');
     call.cancel();
     const loads = () => client.pool.connections.map(({ calls }) => calls);
-    expect(loads().toSorted()).toEqual([1, 2]);
+    expect(loads().toSorted((a, b) => a - b)).toEqual([1, 2]);
     client.start('hang');
     expect(loads()).toEqual([2, 2]);
   });

@@ -82,6 +82,11 @@ export class TestPool {
     }
   }
 
+  /** Resolves when so many connections are left. */
+  async left(count: number): Promise<void> {
+    while (this.pool.connections.length > count) await new Promise((resolve) => setImmediate(resolve));
+  }
+
   /** Makes calls that are written to no socket, until their connection dies in {@link loseUnsent}. */
   startUnsent(rpc: string, request: unknown = null, spec: Partial<CallSpec> = {}): StartedCall {
     this.clock.hold();

@@ -16,9 +16,13 @@ import { onTestFinished } from 'vitest';
 /** Serves one rpc; what it throws is the rpc's error. */
 export type Serve = (rpc: RpcStream, connection: ServerConnection) => unknown;
 
+export type ServerKind = 'own' | 'plain' | 'silent';
+
 export interface TestServerOptions {
   /** `'own'` answers the control stream, `'plain'` refuses it as Go does, `'silent'` says nothing at all. */
-  kind?: 'own' | 'plain' | 'silent';
+  kind?: ServerKind;
+  /** The same for each connection, by its number from 1. */
+  kindOf?: (count: number) => ServerKind;
   handlers?: Record<string, Serve>;
   connection?: PeerServerOptions;
   host?: string;
@@ -80,9 +84,10 @@ export class TestServer {
   }
 
   #accept(socket: Socket): void {
-    const connection = new ServerConnection(socket, this.#options);
+    const count = this.connections.length + 1;
+    const kind = this.#options.kindOf?.(count) ?? this.#options.kind ?? 'own';
+    const connection = new ServerConnection(socket, kind, this.#options);
     this.connections.push(connection);
-    const count = this.connections.length;
     for (const waiting of this.#waiting) if (waiting.count === count) waiting.resolve(connection);
   }
 }
@@ -94,18 +99,20 @@ export class ServerConnection {
   readonly manager: Manager | undefined;
   /** The rpcs that were started, in order. */
   readonly started: string[] = [];
+  readonly #kind: ServerKind;
   readonly #options: TestServerOptions;
   readonly #chunks: Buffer[] = [];
   readonly #waiting: { rpc: string; resolve: () => void }[] = [];
 
-  constructor(socket: Socket, options: TestServerOptions) {
+  constructor(socket: Socket, kind: ServerKind, options: TestServerOptions) {
     this.socket = socket;
+    this.#kind = kind;
     this.#options = options;
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => this.#chunks.push(Buffer.from(chunk)));
-    if (options.kind === 'silent') return;
+    if (kind === 'silent') return;
     const hooks = { accept: (stream: Stream) => void this.#serve(stream) };
-    if (options.kind === 'plain') {
+    if (kind === 'plain') {
       this.manager = new Manager(socket, { ...options.connection, role: 'server' }, hooks);
     } else {
       this.peer = new PeerServer(socket, options.connection ?? {}, hooks);
@@ -115,7 +122,7 @@ export class ServerConnection {
 
   /** The frames that came, as lines; those of the control stream left out. */
   get frames(): string[] {
-    const isOwn = this.#options.kind !== 'plain';
+    const isOwn = this.#kind === 'own';
     return describeFrames(Buffer.concat(this.#chunks)).filter((line) => !isOwn || !/ s1 /.test(`${line} `));
   }
 

@@ -1,0 +1,291 @@
+import { once } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import type { PoolOptions } from '../../lib/pool/pool.options.js';
+import { echo, hang, TestServer, type Serve, type ServerConnection } from './helpers/test-server.js';
+import { TestPool } from './helpers/test-pool.js';
+
+/** Two values, then silence. */
+const tick: Serve = async (rpc, connection) => {
+  await rpc.msgSend(0);
+  await rpc.msgSend(1);
+  return hang(rpc, connection);
+};
+
+const HANDLERS: Record<string, Serve> = { echo, hang, tick };
+
+async function plain(options: Partial<PoolOptions> = {}) {
+  const server = await TestServer.listen({ kind: 'plain', handlers: HANDLERS });
+  const client = new TestPool({ addresses: [server.address], peer: 'storj', ...options });
+  return { server, client };
+}
+
+/** The streams of the frames that came, in order. */
+function streamIds({ frames }: ServerConnection): number[] {
+  return frames.map((line) => Number(/ s(\d+) /.exec(`${line} `)![1]));
+}
+
+/** Lets the rest after a cancel pass. */
+function rest(client: TestPool): void {
+  client.clock.advance(1000);
+}
+
+describe('ConnectionPool of a server that carries one call a connection', () => {
+  it('sends one call after the other on one connection', async () => {
+    const { client, server } = await plain();
+    for (const text of ['a', 'b', 'c']) expect(await client.call('echo', text)).toEqual([text, 'complete']);
+    expect(server.connections).toHaveLength(1);
+    expect(server.connections[0]!.frames).toEqual([
+      ...['Invoke s1 m1 echo', 'Message s1 m2 "a"', 'CloseSend s1 m3'],
+      ...['Invoke s2 m1 echo', 'Message s2 m2 "b"', 'CloseSend s2 m3'],
+      ...['Invoke s3 m1 echo', 'Message s3 m2 "c"', 'CloseSend s3 m3'],
+    ]);
+  });
+
+  it('answers a hundred calls that come at once', async () => {
+    const { client, server } = await plain({ maxConnections: 10 });
+    const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => client.call('echo', i)));
+    expect(answers).toEqual(Array.from({ length: 100 }, (_, i) => [i, 'complete']));
+    expect(server.connections).toHaveLength(10);
+  });
+
+  it('never sends a frame of an older stream after one of a newer', async () => {
+    const { client, server } = await plain({ maxConnections: 3 });
+    const calls = Array.from({ length: 60 }, async (_, i) => {
+      const { call, seen } = client.start(['echo', 'hang', 'tick'][i % 3]!, i);
+      // In every state: before it was sent, while it runs, amidst its answers, after its end.
+      if (i % 3 === 1) setImmediate(() => call.cancel());
+      if (i % 3 === 2) void seen.seen(1).then(() => call.cancel());
+      if (i % 3 === 0) await seen.ended;
+      else await client.call('echo', 'fence');
+      if (i % 3 === 2 && i % 2 === 0) call.cancel();
+    });
+    await Promise.all(calls);
+    expect(server.connections).toHaveLength(3);
+    for (const connection of server.connections) {
+      const ids = streamIds(connection);
+      expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+      expect(connection.socket.destroyed).toBe(false);
+    }
+  });
+
+  it('dials another connection for a call while the others are busy', async () => {
+    const { client, server } = await plain();
+    const busy = client.start('tick');
+    await busy.seen.seen(2);
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(server.connections).toHaveLength(2);
+    expect(busy.seen.events).toEqual([0, 1]);
+  });
+
+  it('waits when there are as many as there may be', async () => {
+    const { client, server } = await plain({ maxConnections: 2 });
+    const first = client.start('hang');
+    client.start('hang');
+    await (await server.connection(2)).running('hang');
+    const { seen } = client.start('echo', 'late');
+    await client.pool.connect();
+    expect(client.pool.waiting).toBe(1);
+    first.call.cancel();
+    await seen.ended;
+    expect(seen.events).toEqual(['late', 'complete']);
+    expect(server.connections).toHaveLength(2);
+  });
+
+  it('does not fail a call that waits when no further connection can be had', async () => {
+    const { client, server } = await plain();
+    const busy = client.start('hang');
+    await (await server.connection(1)).running('hang');
+    server.stop();
+    const failed = client.nextError();
+    const { seen } = client.start('echo', 'late');
+    await failed;
+    expect(seen.events).toEqual([]);
+    busy.call.cancel();
+    await seen.ended;
+    expect(seen.events).toEqual(['late', 'complete']);
+  });
+
+  it('takes the connection that was free longest', async () => {
+    const { client, server } = await plain();
+    const calls = [client.start('tick', 0), client.start('tick', 1), client.start('tick', 2)];
+    await Promise.all(calls.map(({ seen }) => seen.seen(2)));
+    const carried = calls.map((_, i) =>
+      server.connections.find(({ frames }) => frames.includes(`Message s1 m2 ${i}`))!,
+    );
+    for (const at of [2, 0, 1]) calls[at]!.call.cancel();
+    rest(client);
+    const order: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const counts = carried.map(({ started }) => started.length);
+      await client.call('echo', i);
+      order.push(carried.findIndex(({ started }, at) => started.length > counts[at]!));
+    }
+    expect(order).toEqual([2, 0, 1, 2]);
+  });
+
+  it('uses a connection again after a cancel', async () => {
+    const { client, server } = await plain();
+    const { call, seen } = client.start('tick');
+    await seen.seen(2);
+    call.cancel();
+    rest(client);
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(server.connections).toHaveLength(1);
+    expect(server.connections[0]!.frames).toContain('Cancel! s1 m4');
+  });
+
+  it('prefers another connection to one that was cancelled a moment ago', async () => {
+    const { client, server } = await plain();
+    const { call } = client.start('hang');
+    await (await server.connection(1)).running('hang');
+    call.cancel();
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(server.connections.map(({ started }) => started)).toEqual([['hang'], ['echo']]);
+  });
+
+  it('prefers another connection to one whose call ran out of time', async () => {
+    const { client, server } = await plain();
+    const { seen } = client.start('hang', 1, { timeout: 100 });
+    await (await server.connection(1)).running('hang');
+    client.clock.advance(100);
+    await seen.ended;
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(server.connections).toHaveLength(2);
+  });
+
+  it('uses one that was cancelled a moment ago when no other can be had', async () => {
+    const { client, server } = await plain({ maxConnections: 1 });
+    const { call } = client.start('hang');
+    await (await server.connection(1)).running('hang');
+    call.cancel();
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(server.connections).toHaveLength(1);
+  });
+
+  it('uses one that was cancelled a moment ago when dialling fails', async () => {
+    const { client, server } = await plain();
+    const { call } = client.start('hang');
+    await (await server.connection(1)).running('hang');
+    server.stop();
+    call.cancel();
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+  });
+
+  it('lets go of connections that nobody needed for long, but for as many as it has anyway', async () => {
+    const { client, server } = await plain({ idleTimeout: 5000 });
+    await Promise.all(Array.from({ length: 4 }, (_, i) => client.call('echo', i)));
+    expect(server.open).toBe(4);
+    client.clock.advance(4999);
+    expect(client.pool.connections.filter(({ isDraining }) => isDraining)).toHaveLength(0);
+    const closed = server.connections.map(({ socket }) => once(socket, 'close'));
+    client.clock.advance(1);
+    await Promise.race(closed);
+    await client.left(1);
+    expect(client.pool.status).toBe('connected');
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+  });
+
+  it('counts the idle time from the last call', async () => {
+    const { client } = await plain({ idleTimeout: 5000 });
+    await Promise.all([client.call('echo', 1), client.call('echo', 2)]);
+    for (let i = 0; i < 3; i++) {
+      client.clock.advance(3000);
+      await Promise.all([client.call('echo', 1), client.call('echo', 2)]);
+    }
+    expect(client.pool.connections).toHaveLength(2);
+  });
+
+  it('keeps them for ever with an idle timeout of 0', async () => {
+    const { client } = await plain({ idleTimeout: 0 });
+    await Promise.all([client.call('echo', 1), client.call('echo', 2)]);
+    client.clock.advance(1_000_000);
+    expect(client.pool.connections.map(({ isDraining }) => isDraining)).toEqual([false, false]);
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('does not connect again before a call needs it, as servers close what is idle', async () => {
+    const { client, server } = await plain();
+    await client.call('echo', 1);
+    rest(client);
+    const lost = client.becomes('disconnected');
+    server.connections[0]!.socket.destroy();
+    await lost;
+    expect(client.clock.pendingTimers).toBe(0);
+    expect(client.pool.status).toBe('disconnected');
+    expect(await client.call('echo', 2)).toEqual([2, 'complete']);
+    expect(server.connections).toHaveLength(2);
+  });
+
+  it('spreads over several servers', async () => {
+    const servers = [
+      await TestServer.listen({ kind: 'plain', handlers: HANDLERS }),
+      await TestServer.listen({ kind: 'plain', handlers: HANDLERS }),
+    ];
+    const client = new TestPool({ addresses: servers.map(({ address }) => address), peer: 'storj' });
+    await Promise.all(Array.from({ length: 20 }, (_, i) => client.call('echo', i)));
+    for (const { connections } of servers) expect(connections.length).toBeGreaterThan(3);
+  });
+
+  it('has no windows and no control stream on it', async () => {
+    const { client, server } = await plain();
+    const { seen } = client.start('tick');
+    await seen.seen(2);
+    const kinds = server.connections[0]!.frames.map((line) => line.split(' ')[0]);
+    expect(kinds).toEqual(['Invoke', 'Message', 'CloseSend']);
+  });
+});
+
+describe('ConnectionPool that finds a plain server', () => {
+  it('treats it as serial, says so once, and probes no connection beside one that is open', async () => {
+    const { client, server } = await plain({ peer: 'auto' });
+    await Promise.all(Array.from({ length: 5 }, (_, i) => client.call('echo', i)));
+    expect(client.pool.connections.map(({ profile }) => profile)).toEqual(Array(5).fill('storj'));
+    expect(client.plainPeers).toEqual([server.address]);
+    const probed = server.connections.filter(({ started }) => started.some((rpc) => rpc.includes('Control')));
+    expect(probed).toHaveLength(1);
+  });
+
+  it('does not say so when it was told beforehand', async () => {
+    const { client } = await plain();
+    await client.call('echo', 1);
+    expect(client.plainPeers).toEqual([]);
+  });
+
+  it('dials a silent server again without a probe, and for a minute', async () => {
+    const server = await TestServer.listen({
+      kindOf: (count) => (count === 1 || count === 4 ? 'silent' : 'plain'),
+      handlers: HANDLERS,
+    });
+    const client = new TestPool({ addresses: [server.address], handshakeTimeout: 2000 });
+    const first = client.start('echo', 1);
+    await client.passUntil(first.seen);
+    expect(first.seen.events).toEqual([1, 'complete']);
+    expect(client.plainPeers).toEqual([server.address]);
+
+    const lose = async (): Promise<void> => {
+      client.clock.advance(1000);
+      const lost = client.becomes('disconnected');
+      server.connections.at(-1)!.socket.destroy();
+      await lost;
+    };
+    await lose();
+    expect(await client.call('echo', 2)).toEqual([2, 'complete']);
+    expect(server.connections[2]!.started).toEqual(['echo']);
+
+    client.clock.advance(60_000);
+    await lose();
+    const again = client.start('echo', 3);
+    await client.passUntil(again.seen);
+    expect(again.seen.events).toEqual([3, 'complete']);
+    expect(server.connections).toHaveLength(5);
+  });
+
+  it('sends many calls on one connection where the option says that it may', async () => {
+    const { client, server } = await plain({ peer: 'cockroach' });
+    await client.pool.connect();
+    const busy = client.start('hang');
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(server.connections).toHaveLength(1);
+    expect(busy.call.isDone).toBe(false);
+  });
+});
