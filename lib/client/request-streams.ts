@@ -63,11 +63,23 @@ export class IterableRequest implements RequestFeed {
     this.#puller?.stop();
   }
 
+  /** Forgets the source when it has ended by itself: as in a loop, it is not told to stop any more. */
+  async #next(puller: Puller): Promise<IteratorResult<unknown, unknown>> {
+    try {
+      const item = await puller.next();
+      if (item.done) this.#puller = undefined;
+      return item;
+    } catch (error) {
+      this.#puller = undefined;
+      throw error;
+    }
+  }
+
   async #run(sink: RequestSink): Promise<void> {
     try {
       const puller = (this.#puller = pull(this.#values));
       for (;;) {
-        const item = await puller.next();
+        const item = await this.#next(puller);
         if (this.#isStopped) return;
         if (item.done) break;
         const sent = sink.msgSend(this.#marshal(item.value));
