@@ -58,6 +58,8 @@ export class Conn {
     try {
       stream.trySend(data);
     } catch (error) {
+      // The caller is told by the throw; its sink, which knows of no stream yet, is not told as well.
+      stream.discard();
       stream.sendCancel(DrpcError.from(error));
       throw error;
     }
