@@ -94,9 +94,9 @@ export class RecvHalf implements ControlSender {
     return isComplete;
   }
 
-  /** Returns the packet's buffer, unless the queue took it over. */
+  /** Returns the packet's buffer, unless the queue took it over, and lets go of the chunk it lay in. */
   release(): void {
-    if (this.packet.isPooled) this.packet.release();
+    this.packet.release();
   }
 
   /** Handles the packet, which is a message: it goes to the sink, or waits. */

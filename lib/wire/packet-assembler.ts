@@ -104,7 +104,7 @@ export class PacketAssembler {
     return buffer;
   }
 
-  /** Gives a buffer back that nobody took. */
+  /** Lets go of the packet, whole or not: gives a buffer back that nobody took. */
   release(): void {
     if (this.#buffer) this.#pool.put(this.#buffer);
     this.#buffer = undefined;
