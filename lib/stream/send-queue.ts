@@ -1,3 +1,4 @@
+import { MIN_FRAME_SIZE } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
 import type { Sender } from '../wire/mux-writer.js';
 import type { SendWindow } from './send-window.js';
@@ -17,6 +18,8 @@ export interface SendOp {
 
 /** A stream hands its turn on after so many bytes. */
 const TURN_SIZE = 64 * 1024;
+/** What waits costs this much beside its bytes: an op, a buffer object. */
+const OP_OVERHEAD = 64;
 
 const NOTHING: SendOp[] = [];
 
@@ -45,9 +48,15 @@ export class SendQueue implements Sender {
     this.#window = window;
   }
 
-  /** Bytes of data that wait, those of half-sent messages included. */
+  /** What waits, in bytes of memory: data, that of half-sent messages included, and what keeps it. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Whether a message waits; an Invoke alone is none. */
+  get hasMessage(): boolean {
+    const waiting = this.#ops.length - this.#head;
+    return waiting > 1 || (waiting === 1 && this.#ops[this.#head]!.kind === Kind.Message);
   }
 
   get isEmpty(): boolean {
@@ -57,8 +66,7 @@ export class SendQueue implements Sender {
   push(kind: Kind, data: Uint8Array | undefined, cause?: Error): void {
     if (this.#ops === NOTHING) this.#ops = [];
     this.#ops.push({ kind, data, cause, sent: 0 });
-    if (!data) return;
-    this.#bytes += data.length;
+    this.#bytes += costOf(data);
     this.#count();
   }
 
@@ -95,7 +103,7 @@ export class SendQueue implements Sender {
         if (this.isEmpty) this.#tellDrained();
         stream.appendWaiting(op);
       } else mayGoOn = this.#pumpMessage(op, op.data!, split);
-      written += Math.min(size, split);
+      written += MIN_FRAME_SIZE + Math.min(size, split);
     }
     this.#count();
     if (this.isEmpty) this.#tellDrained();
@@ -150,12 +158,12 @@ export class SendQueue implements Sender {
   #splitSize(): number {
     const { splitSize } = this.#host.limits;
     // A frame may take half of the window at most, or withheld credit could strand it.
-    return this.#window ? Math.min(splitSize, this.#host.sendWindow >> 1) : splitSize;
+    return this.#window ? Math.min(splitSize, Math.floor(this.#host.sendWindow / 2)) : splitSize;
   }
 
   /** Takes the first op out; all of it has been appended. */
   #shift(): void {
-    this.#bytes -= this.#ops[this.#head]!.data?.length ?? 0;
+    this.#bytes -= costOf(this.#ops[this.#head]!.data);
     this.#head++;
     if (this.#head === this.#ops.length) {
       this.#ops = [];
@@ -186,4 +194,8 @@ export class SendQueue implements Sender {
     this.#drained = undefined;
     drained.resolve();
   }
+}
+
+function costOf(data: Uint8Array | undefined): number {
+  return OP_OVERHEAD + (data ? data.length : 0);
 }

@@ -42,7 +42,7 @@ export interface StreamHost {
   released(stream: Stream): void;
   /** `delta` bytes more (or less) are held for messages that were received. */
   countReceived(stream: Stream, delta: number): void;
-  /** `delta` bytes more (or less) wait to be sent. */
+  /** `delta` bytes more (or less) are held for what waits to be sent. */
   countQueued(stream: Stream, delta: number): void;
   /** The receive queue of a stream of a peer without windows is full: nothing more can be read. */
   pauseFor(stream: Stream): void;

@@ -67,6 +67,7 @@ enum EndedBy {
   RemoteClose,
   LocalClose,
   LocalCancel,
+  Connection,
   Error,
 }
 
@@ -163,7 +164,7 @@ export class Stream {
     return this.#endedBy === EndedBy.RemoteCancel || this.#endedBy === EndedBy.LocalCancel;
   }
 
-  /** Bytes that wait to be sent. */
+  /** What waits to be sent, in bytes; each message costs a little beside its own. */
   get queuedBytes(): number {
     return this.#sendQueue ? this.#sendQueue.bytes : 0;
   }
@@ -200,9 +201,11 @@ export class Stream {
    */
   msgSend(data: Payload): true | Promise<void> {
     const isAppended = this.trySend(data);
+    const drained = isAppended || (this.isTerminated ? rejected(this.#sendError()) : this.drained());
+    if (++this.#sentInTurn < MESSAGES_PER_TURN) return drained;
     // A loop that never has to wait would never let the event loop go on.
-    if (++this.#sentInTurn >= MESSAGES_PER_TURN) return this.#nextTurn();
-    return isAppended || this.drained();
+    this.#sentInTurn = 0;
+    return this.#nextTurn(drained);
   }
 
   /** As {@link msgSend}, for sources that can not wait: false says that the message waits. */
@@ -276,7 +279,7 @@ export class Stream {
   /** Ends the stream here without a frame: the connection is gone, or must not be written to. */
   cancel(cause: Error): boolean {
     if (this.isTerminated) return false;
-    this.#terminate(EndedBy.Error, cause, SendState.Over);
+    this.#terminate(EndedBy.Connection, cause, SendState.Over);
     return true;
   }
 
@@ -329,13 +332,15 @@ export class Stream {
     this.#share += end - start;
   }
 
-  /** Whether nothing waits to be sent. */
-  async #nextTurn(): Promise<void> {
-    this.#sentInTurn = 0;
-    await new Promise<void>((resolve) => this.#host.clock.yield(resolve));
-    await this.drained();
+  #nextTurn(drained: true | Promise<void>): Promise<void> {
+    const turn = new Promise<void>((resolve) => this.#host.clock.yield(resolve));
+    if (drained === true) return turn;
+    const both = turn.then(() => drained);
+    both.catch(() => undefined);
+    return both;
   }
 
+  /** Whether nothing waits to be sent. */
   #isSendIdle(): boolean {
     return !this.#sendQueue || this.#sendQueue.isEmpty;
   }
@@ -378,7 +383,7 @@ export class Stream {
     if (data.length > maxSendSize) {
       throw new MessageSizeError(`message of ${data.length} bytes exceeds the limit of ${maxSendSize}`);
     }
-    if (this.queuedBytes + data.length > Math.max(sendQueueSize, maxSendSize)) {
+    if (this.#sendQueue?.hasMessage && this.queuedBytes + data.length > sendQueueSize) {
       this.fail(
         new DrpcError(
           DrpcCode.ResourceExhausted,
@@ -518,7 +523,8 @@ export class Stream {
     this.#deadline?.cancel();
     this.#host.finished(this);
     if (!this.#isHandled) this.#host.released(this);
-    this.#sendQueue?.failDrained(() => this.#sendError());
+    // Who waits when the connection ends is told why; who sends afterwards, that sending is over.
+    this.#sendQueue?.failDrained(() => (endedBy === EndedBy.Connection && cause) || this.#sendError());
     try {
       this.sink.terminated();
     } catch (error) {
@@ -526,4 +532,11 @@ export class Stream {
     }
     this.#recv.tellEnd();
   }
+}
+
+/** A promise that fails, whether anybody listens or not. */
+function rejected(error: Error): Promise<void> {
+  const promise = Promise.reject(error);
+  promise.catch(() => undefined);
+  return promise;
 }
