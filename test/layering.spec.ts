@@ -39,6 +39,7 @@ const DOORS: Record<string, readonly string[]> = {
   'index.ts': Object.keys(MAY_IMPORT),
   'core.ts': Object.keys(CORE),
   'testing.ts': Object.keys(CORE),
+  'protobuf.ts': ['service'],
 };
 
 /** The layer of a file of lib, written with slashes: its folder, or for a file at the top its name. */

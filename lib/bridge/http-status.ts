@@ -1,5 +1,6 @@
 import type { HttpException } from '@nestjs/common';
 import { DrpcCode } from '../errors/codes.js';
+import { textOfViolations, violationsOf } from './violations.js';
 
 const CODES: ReadonlyMap<number, DrpcCode> = new Map([
   [400, DrpcCode.InvalidArgument],
@@ -34,6 +35,6 @@ export function messageOfHttpException(exception: HttpException): string {
   if (typeof response === 'string') return response;
   const message: unknown = (response as { message?: unknown }).message;
   if (typeof message === 'string') return message;
-  if (Array.isArray(message)) return message.map(String).join('; ');
-  return exception.message;
+  const violations = violationsOf(exception);
+  return violations ? textOfViolations(violations) : exception.message;
 }

@@ -1,7 +1,9 @@
 import type { Type } from '@nestjs/common';
+import { encodeBadRequest, type FieldViolation } from '../errors/bad-request.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { typeName } from '../errors/type-name.js';
+import { textOfViolations } from './violations.js';
 
 /** How the messages of a stream are checked: the class they become, and class-validator's own options. */
 export interface MessageRule {
@@ -34,11 +36,11 @@ export async function loadMessageValidator({ type, validation }: MessageRule): P
   const options = { forbidUnknownValues: false, ...validation };
   return (value) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw invalid([`message is ${typeName(value)}: must be an object`]);
+      throw invalid([{ field: '', description: `message is ${typeName(value)}: must be an object` }]);
     }
     const instance = plainToInstance(type, value);
     const violations = validateSync(instance, options);
-    if (violations.length > 0) throw invalid(violations.flatMap((violation) => messagesOf(violation, '')));
+    if (violations.length > 0) throw invalid(violations.flatMap((violation) => fieldsOf(violation, '')));
     return instance;
   };
 }
@@ -58,11 +60,13 @@ async function loadPackages(): Promise<Packages> {
   }
 }
 
-function messagesOf({ property, constraints = {}, children = [] }: Violation, path: string): string[] {
-  const own = Object.values(constraints).map((text) => path + text);
-  return [...own, ...children.flatMap((child) => messagesOf(child, `${path}${property}.`))];
+function fieldsOf({ property, constraints = {}, children = [] }: Violation, path: string): FieldViolation[] {
+  const field = path + property;
+  const own = Object.values(constraints).map((text) => ({ field, description: path + text }));
+  return [...own, ...children.flatMap((child) => fieldsOf(child, `${field}.`))];
 }
 
-function invalid(messages: string[]): DrpcError {
-  return new DrpcError(DrpcCode.InvalidArgument, messages.join('; '));
+function invalid(violations: readonly FieldViolation[]): DrpcError {
+  const details = [encodeBadRequest(violations)];
+  return new DrpcError(DrpcCode.InvalidArgument, textOfViolations(violations), { details });
 }

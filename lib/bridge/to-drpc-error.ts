@@ -1,10 +1,12 @@
 import { HttpException } from '@nestjs/common';
 import { GrpcException, RpcException } from '@nestjs/microservices';
+import { encodeBadRequest } from '../errors/bad-request.js';
 import { DrpcCode } from '../errors/codes.js';
 import { CanceledError, DeadlineError, DrpcError } from '../errors/drpc-error.js';
 import { DrpcException } from './exception.js';
 import { codeOfHttpStatus, messageOfHttpException } from './http-status.js';
 import { UnhandledException } from './unhandled-exception.js';
+import { violationsOf } from './violations.js';
 
 /** All that a caller learns of a fault that was not meant for it. */
 export const INTERNAL_MESSAGE = 'Internal server error';
@@ -48,7 +50,9 @@ function meantError(exception: Error, forwardErrors: boolean): DrpcError | undef
   if (exception instanceof RpcException) return fromRpcException(exception);
   if (exception instanceof HttpException) {
     const code = codeOfHttpStatus(exception.getStatus());
-    return new DrpcError(code, messageOfHttpException(exception), { cause: exception });
+    const violations = code === DrpcCode.InvalidArgument ? violationsOf(exception) : undefined;
+    const details = violations && [encodeBadRequest(violations)];
+    return new DrpcError(code, messageOfHttpException(exception), { details, cause: exception });
   }
   if (exception instanceof GrpcException) {
     return new DrpcError(exception.getCode() as number, exception.message, { cause: exception });

@@ -36,6 +36,8 @@ describe('messageOfHttpException', () => {
     [new NotFoundException('text'), 'text'],
     [new NotFoundException(), 'Not Found'],
     [new BadRequestException(['one', 'two']), 'one; two'],
+    [new BadRequestException({ message: { a: ['one', 'two'], 'b.c': ['three'] } }), 'one; two; three'],
+    [new BadRequestException({ message: { a: 'one' } }), 'Bad Request Exception'],
     [new HttpException('text', 500), 'text'],
     [new HttpException({ message: 'inner' }, 500), 'inner'],
     [new HttpException({ error: 5 }, 500), 'Http Exception'],

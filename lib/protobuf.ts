@@ -1,0 +1,35 @@
+/** What needs @bufbuild/protobuf at once, the details of errors: `nestjs-drpc/protobuf`. */
+
+export {
+  badRequest,
+  decodeDetails,
+  encodeDetail,
+  errorInfo,
+  findDetails,
+  preconditionFailure,
+  quotaFailure,
+  retryInfo,
+  type WellKnownDetails,
+} from './service/error-details.js';
+export {
+  BadRequestSchema,
+  DebugInfoSchema,
+  ErrorInfoSchema,
+  HelpSchema,
+  LocalizedMessageSchema,
+  PreconditionFailureSchema,
+  QuotaFailureSchema,
+  RequestInfoSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+  type BadRequest,
+  type DebugInfo,
+  type ErrorInfo,
+  type Help,
+  type LocalizedMessage,
+  type PreconditionFailure,
+  type QuotaFailure,
+  type RequestInfo,
+  type ResourceInfo,
+  type RetryInfo,
+} from './service/google-rpc/error_details_pb.js';
