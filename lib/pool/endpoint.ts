@@ -198,8 +198,8 @@ export class Endpoint {
     this.#links.delete(link);
     if (link.isDraining) return;
     const { clock, options } = this.#host;
-    // What ends as soon as it began is as good as a failed attempt.
-    if (clock.now() - link.since < options.backoff.initial) this.#pause.begin();
+    // What ends as soon as it began, without a word, is as good as a failed attempt.
+    if (!link.wasHeard && clock.now() - link.since < options.backoff.initial) this.#pause.begin();
     else this.#pause.clear();
     this.#host.lost(link, cause);
   }

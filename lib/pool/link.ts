@@ -44,6 +44,7 @@ export class Link implements Balanced {
   isDraining = false;
 
   readonly #host: LinkHost;
+  readonly #chunksBefore: number;
   #first: LinkedCall | undefined;
   #load = 0;
 
@@ -53,6 +54,7 @@ export class Link implements Balanced {
     this.conn = conn;
     this.isSerial = conn.profile === 'storj';
     this.capacity = Math.min(conn.maxStreams, maxStreams);
+    this.#chunksBefore = conn.manager.chunks;
     this.since = host.clock.now();
     this.idleSince = this.since;
   }
@@ -68,6 +70,11 @@ export class Link implements Balanced {
 
   get hasRoom(): boolean {
     return this.#load < this.capacity && this.isUsable;
+  }
+
+  /** Whether the server has sent anything since it is known who it is. */
+  get wasHeard(): boolean {
+    return this.conn.manager.chunks > this.#chunksBefore;
   }
 
   add(call: LinkedCall): void {

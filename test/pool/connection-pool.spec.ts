@@ -255,6 +255,18 @@ describe('ConnectionPool that lost its connection', () => {
     expect(server.connections).toHaveLength(3);
   });
 
+  it('goes on at once after one that answered, however short it was', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address], peer: 'storj' });
+    for (const n of [1, 2, 3]) {
+      expect(await client.call('echo', n)).toEqual([n, 'complete']);
+      const lost = client.becomes('disconnected');
+      (await server.connection(n)).socket.destroy();
+      await lost;
+    }
+    expect(await client.call('echo', 4)).toEqual([4, 'complete']);
+  });
+
   it('lets calls wait for the attempt under way', async () => {
     const { client, server } = await connected();
     const lost = client.becomes('reconnecting');
