@@ -8,6 +8,7 @@ export { DRPC_TRANSPORT } from './bridge/transport-id.js';
 export {
   drpcClient,
   DrpcClient,
+  DrpcHealthIndicator,
   DrpcRecord,
   DrpcRecordBuilder,
   type DrpcApiPattern,
@@ -18,6 +19,10 @@ export {
   type DrpcClientOptions,
   type DrpcClientProvider,
   type DrpcFreePattern,
+  type DrpcHealthCallOptions,
+  type DrpcHealthOptions,
+  type DrpcHealthReport,
+  type DrpcHealthResult,
   type DrpcOutgoingCall,
   type DrpcRequest,
   type DrpcResponse,

@@ -10,6 +10,13 @@ export { type DrpcClientInterceptor, type DrpcOutgoingCall } from './drpc-client
 export { type DrpcClientOptions } from './drpc-client.options.js';
 export { DrpcClient, type DrpcClientEvents } from './drpc.client.js';
 export {
+  DrpcHealthIndicator,
+  type DrpcHealthCallOptions,
+  type DrpcHealthOptions,
+  type DrpcHealthReport,
+  type DrpcHealthResult,
+} from './drpc.health.js';
+export {
   type DrpcServiceCallOptions,
   type DrpcServiceClient,
   type DrpcServiceForm,
