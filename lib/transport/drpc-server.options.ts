@@ -136,7 +136,8 @@ function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['addr
   const host = textOption('host', options.host);
   const path = textOption('path', options.path);
   const port = options.port === undefined ? undefined : numberOption('port', options.port, PORT);
-  const given = { url, host: host ?? port, path, listener: options.listener };
+  const bind = host === undefined ? { port } : { host };
+  const given = { url, ...bind, path, listener: options.listener };
   const names = Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [name]));
   if (names.length > 1) {
     throw new TypeError(`options ${names.join(' and ')} both say where to listen: give one of them`);
