@@ -152,11 +152,14 @@ export class RecvHalf implements ControlSender {
       this.#hold(-this.packet.length);
       this.packet.release();
     }
-    if (this.#isPausing) {
-      this.#isPausing = false;
-      this.#host.resumeFor(this.#stream);
-    }
     if (this.#window?.isGrantQueued) this.#host.writer.removeControl(this);
+  }
+
+  /** Lets the socket go on if this stream made it stand still; frames of others may be handled in here. */
+  resume(): void {
+    if (!this.#isPausing) return;
+    this.#isPausing = false;
+    this.#host.resumeFor(this.#stream);
   }
 
   /** Frees what is queued. */
@@ -212,10 +215,7 @@ export class RecvHalf implements ControlSender {
         this.#consumed(size);
       }
       this.#isDelivering = false;
-      if (this.#isPausing && this.#hasRoom(queue)) {
-        this.#isPausing = false;
-        this.#host.resumeFor(this.#stream);
-      }
+      if (this.#hasRoom(queue)) this.resume();
     }
     this.tellEnd();
   }
@@ -248,7 +248,12 @@ export class RecvHalf implements ControlSender {
       this.sink.message(bytes, start, end, isLast);
     } catch (error) {
       this.#host.sinkFailed(this.#stream, error);
-      this.#stream.fail(DrpcError.from(error));
+      // A server's error goes to the peer, which must not read what was thrown by mistake here.
+      this.#stream.fail(
+        this.#host.isServer
+          ? new DrpcError(DrpcCode.Unknown, 'Internal server error', { cause: error })
+          : DrpcError.from(error),
+      );
     }
   }
 }

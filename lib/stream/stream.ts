@@ -449,7 +449,7 @@ export class Stream {
         return this.#terminate(EndedBy.RemoteClose, undefined, SendState.RemoteClosed);
       case Kind.Error: {
         const { bytes, start, end } = this.#recv.packet;
-        return this.#terminate(EndedBy.Error, unmarshalError(bytes, start, end), SendState.Over);
+        return this.#terminate(EndedBy.RemoteError, unmarshalError(bytes, start, end), SendState.Over);
       }
       case Kind.Cancel:
         return this.#terminate(EndedBy.RemoteCancel, undefined, SendState.Over);
@@ -531,6 +531,8 @@ export class Stream {
       this.#host.sinkFailed(this, error);
     }
     this.#recv.tellEnd();
+    // Last: this stream is out of all counts when the frames of others are handled.
+    this.#recv.resume();
   }
 }
 
