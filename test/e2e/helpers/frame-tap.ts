@@ -23,6 +23,11 @@ class Tapped {
     });
   }
 
+  /** All that came, as text of bytes. */
+  get receivedText(): string {
+    return this.#received.toString('latin1');
+  }
+
   get sent(): Frame[] {
     return framesIn(this.#sent);
   }
@@ -63,6 +68,11 @@ export class FrameTap {
   /** What came back. */
   received(rpc: string): string[] {
     return this.#lines(rpc, ({ received }) => received);
+  }
+
+  /** All that came on all connections, as text of bytes: for what must not be in it. */
+  get receivedText(): string {
+    return this.#connections.map(({ receivedText }) => receivedText).join('');
   }
 
   /** The rpcs that were invoked, in order. */

@@ -1,6 +1,12 @@
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { INestApplicationContext, INestMicroservice, ModuleMetadata, Type } from '@nestjs/common';
+import type {
+  INestApplicationContext,
+  INestMicroservice,
+  LoggerService,
+  ModuleMetadata,
+  Type,
+} from '@nestjs/common';
 import { ClientsModule } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import { DrpcClient, DrpcServer, type DrpcClientOptions, type DrpcServerOptions } from 'nestjs-drpc';
@@ -19,6 +25,8 @@ export interface JoinedAppsOptions {
   client?: DrpcClientOptions;
   /** What the service's module has beside its controllers. */
   module?: Omit<ModuleMetadata, 'controllers'>;
+  /** Hears what both applications log. Default: nobody does. */
+  logger?: LoggerService;
   /** Before the service listens. */
   prepare?: (app: INestMicroservice, server: DrpcServer) => void;
 }
@@ -55,11 +63,11 @@ export class JoinedApps {
     const server = new DrpcServer({ gracePeriod: 0, ...place.server, ...options.server });
     const module = await Test.createTestingModule({ ...options.module, controllers }).compile();
     const service = module.createNestMicroservice({ strategy: server });
-    service.useLogger(false);
+    service.useLogger(options.logger ?? false);
     options.prepare?.(service, server);
     onTestFinished(() => service.close());
     await service.listen();
-    const callerApp = await startCaller({ ...place.client(server), ...options.client });
+    const callerApp = await startCaller({ ...place.client(server), ...options.client }, options.logger);
     return new JoinedApps(service, server, callerApp, tap);
   }
 
@@ -70,11 +78,14 @@ export class JoinedApps {
 }
 
 /** An application whose module gives it a client by the name `SERVICE`. */
-export async function startCaller(options: DrpcClientOptions): Promise<INestApplicationContext> {
+export async function startCaller(
+  options: DrpcClientOptions,
+  logger?: LoggerService,
+): Promise<INestApplicationContext> {
   const app = await Test.createTestingModule({
     imports: [ClientsModule.register([{ name: 'SERVICE', customClass: DrpcClient, options }])],
   }).compile();
-  app.useLogger(false);
+  app.useLogger(logger ?? false);
   onTestFinished(() => app.close());
   return app.init();
 }
