@@ -8,6 +8,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.spec.ts'],
     setupFiles: ['test/setup.ts'],
+    // Nothing here waits on time; these only end what hangs, also on a machine that is busy with other things.
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
     coverage: { provider: 'v8', include: ['lib/**/*.ts'] },
   },
   resolve: {
