@@ -67,6 +67,7 @@ enum EndedBy {
   RemoteClose,
   LocalClose,
   LocalCancel,
+  RemoteError,
   Connection,
   Error,
 }
@@ -162,6 +163,19 @@ export class Stream {
   /** Whether the stream ended because somebody wanted it to end: a Cancel, here or there. */
   get isCanceled(): boolean {
     return this.#endedBy === EndedBy.RemoteCancel || this.#endedBy === EndedBy.LocalCancel;
+  }
+
+  /** Whether the peer ended it all, by an Error, Cancel or Close of its own. */
+  get isEndedByPeer(): boolean {
+    const endedBy = this.#endedBy;
+    return (
+      endedBy === EndedBy.RemoteError || endedBy === EndedBy.RemoteCancel || endedBy === EndedBy.RemoteClose
+    );
+  }
+
+  /** Whether it ended in the ordinary way: both sides closed it, or this side did with Close. */
+  get isEndedWell(): boolean {
+    return this.#endedBy === EndedBy.BothClosed || this.#endedBy === EndedBy.LocalClose;
   }
 
   /** What waits to be sent, in bytes; each message costs a little beside its own. */
