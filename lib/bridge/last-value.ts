@@ -1,15 +1,30 @@
-import { defaultIfEmpty, from, isObservable, takeLast, type Observable } from 'rxjs';
-import { isStreamedValue } from './streamed-value.js';
+import type { ResultTarget } from './result.js';
 
-/**
- * What a handler gave, for a method that answers one message: of many values the last, of none `undefined`; a
- * plain value is itself.
- */
-export function lastValue(result: unknown): unknown {
-  if (isObservable(result)) return last(result);
-  return isStreamedValue(result) ? last(from(result)) : result;
-}
+/** Gives its target one value: of all that a source gives the last, of none `undefined`. */
+export class LastValue implements ResultTarget {
+  readonly #target: ResultTarget;
+  #value: unknown;
 
-function last(values: Observable<unknown>): Observable<unknown> {
-  return values.pipe(takeLast(1), defaultIfEmpty(undefined));
+  constructor(target: ResultTarget) {
+    this.#target = target;
+  }
+
+  next(value: unknown): boolean {
+    this.#value = value;
+    return true;
+  }
+
+  drained(): Promise<void> {
+    return this.#target.drained();
+  }
+
+  complete(): void {
+    // After a cancel nobody takes it any more.
+    this.#target.next(this.#value);
+    this.#target.complete();
+  }
+
+  error(thrown: unknown): void {
+    this.#target.error(thrown);
+  }
 }

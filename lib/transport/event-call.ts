@@ -20,6 +20,7 @@ export class EventCall implements StreamSink, Call {
   readonly #context: DrpcContext;
   readonly #runs: EventRun[] = [];
   #isWaiting = true;
+  #isOver = false;
   #running = 0;
   #endHook: (() => void) | undefined;
 
@@ -61,6 +62,8 @@ export class EventCall implements StreamSink, Call {
 
   cancel(cause: DrpcError): void {
     if (this.#isWaiting) return this.#refuse(cause);
+    // Still held by a tracing hook: it will not begin.
+    if (this.#running === 0) return this.#ended();
     this.#context.end(cause);
     for (const run of this.#runs) run.cancel();
   }
@@ -69,9 +72,10 @@ export class EventCall implements StreamSink, Call {
     if (!this.#host.isTraced) return void this.#runAll(data);
     this.#host.trace(
       this.#context,
-      (endHook) => {
+      async (endHook) => {
+        if (this.#isOver) return endHook();
         this.#endHook = endHook;
-        return this.#runAll(data);
+        await this.#runAll(data);
       },
       (error) => {
         this.#logFault(new UnhandledException(error));
@@ -113,6 +117,8 @@ export class EventCall implements StreamSink, Call {
   }
 
   #ended(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
     this.#host.ended();
     this.#release();
     this.#endHook?.();

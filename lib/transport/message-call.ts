@@ -1,4 +1,4 @@
-import { lastValue } from '../bridge/last-value.js';
+import { LastValue } from '../bridge/last-value.js';
 import { RequestIterator } from '../bridge/request-iterator.js';
 import { RequestObservable } from '../bridge/request-observable.js';
 import type { RequestSource } from '../bridge/request-source.js';
@@ -17,6 +17,8 @@ import { RequestShape, type Route } from './route.js';
 enum State {
   /** For its request message. */
   Waiting,
+  /** A tracing hook has not let the handler begin yet. */
+  Held,
   /** The handler runs and has given nothing yet. */
   Running,
   /** The handler's values are being sent. */
@@ -86,6 +88,8 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
       case State.Waiting:
         this.#state = State.Ended;
         return this.#release();
+      case State.Held:
+        return this.complete();
       case State.Running:
         return this.#context.end();
       case State.Answering:
@@ -133,19 +137,21 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     const host = this.#host;
     const refusal = host.begin();
     if (refusal) return this.#refuse(refusal);
-    this.#state = State.Running;
     if (!host.isTraced) return void this.#invoke(data);
+    this.#state = State.Held;
     host.trace(
       this.#context,
-      (endHook) => {
+      async (endHook) => {
+        if (this.#state !== State.Held) return endHook();
         this.#endHook = endHook;
-        return this.#invoke(data);
+        await this.#invoke(data);
       },
       (error) => this.error(new UnhandledException(error)),
     );
   }
 
   async #invoke(data: unknown): Promise<void> {
+    this.#state = State.Running;
     let result: unknown;
     try {
       result = await this.#route.handlers[0]!(data, this.#context);
@@ -160,7 +166,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
 
   #answer(result: unknown): void {
     this.#state = State.Answering;
-    this.#result = resultSource(this.#route.answersOnce ? lastValue(result) : result, this);
+    this.#result = resultSource(result, this.#route.answersOnce ? new LastValue(this) : this);
     if (this.#result) return this.#result.start();
     this.next(result);
     this.complete();

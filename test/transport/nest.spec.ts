@@ -336,6 +336,47 @@ describe('processing hooks', () => {
     expect(log.entries).toEqual([]);
   });
 
+  it('may hold a call back: one that is canceled meanwhile never begins', async () => {
+    let begin!: () => void;
+    const held = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const service = await TestService.start([TracedController], {
+      server: { maxHandlers: 1 },
+      prepare: (_app, server) => {
+        server.setOnProcessingStartHook((_transportId, context, done) => {
+          const { pattern } = context as DrpcContext;
+          log.add(`start ${pattern}`);
+          const begins = pattern === 'value' ? held : Promise.resolve();
+          void begins.then(done).then(() => log.add(`done ${pattern}`));
+        });
+        server.setOnProcessingEndHook((_id, context) => log.add(`end ${(context as DrpcContext).pattern}`));
+      },
+    });
+    const caller = await service.connect();
+    const call = caller.open('value', [1]);
+    await log.seen('start value');
+    call.cancel();
+    // Its place is free: there is but one.
+    expect(await caller.call('storage', 1)).toBeUndefined();
+    begin();
+    await log.seen('done value');
+    expect(log.entries).toEqual([
+      ...['start value', 'start storage', 'end storage', 'done storage'],
+      ...['end value', 'done value'],
+    ]);
+  });
+
+  it('may hold an event back, until the server closes', async () => {
+    const service = await TestService.start([TracedController], {
+      prepare: (_app, server) => server.setOnProcessingStartHook((_id, _context, _done) => log.add('held')),
+    });
+    const caller = await service.connect();
+    expect(await caller.all('event', 1)).toEqual([]);
+    await service.app.close();
+    expect(log.entries).toEqual(['held']);
+  });
+
   it('find the request id that a client sends where tracing agents look', async () => {
     const seen: unknown[] = [];
     const service = await TestService.start([TracedController], {
