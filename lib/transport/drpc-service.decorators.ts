@@ -1,6 +1,6 @@
 import type { ReadableStream } from 'node:stream/web';
 import { Controller, type ControllerOptions } from '@nestjs/common';
-import { MessagePattern } from '@nestjs/microservices';
+import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import type { Observable } from 'rxjs';
 import { DRPC_TRANSPORT } from '../bridge/transport-id.js';
 import type { MethodRef } from '../service/bind-methods.js';
@@ -9,7 +9,13 @@ import type { DescMessage, DescMethod } from '../service/protobuf-es.types.js';
 import { rpcOf } from '../service/service-definition.js';
 import { METHOD_EXTRA } from './method-extras.js';
 
-/** What the handler of a protobuf method looks like; further parameters are as Nest gives them. */
+/** Where Nest's parameter decorators leave what a method takes. */
+const PARAM_ARGS_METADATA = '__routeArguments__';
+
+/**
+ * What the handler of a protobuf method looks like. Behind the request comes the DrpcContext, or what parameter
+ * decorators say.
+ */
 export type DrpcMethodHandler<Method extends DescMethod> = (
   request: HandlerRequest<Method>,
   ...rest: never[]
@@ -65,6 +71,7 @@ export function DrpcService(options: ControllerOptions = {}): ClassDecorator {
 
 /**
  * Serves a method that protoc-gen-es describes; the handler is checked against its messages. For DRPC alone.
+ * Without parameter decorators a handler takes the request and the DrpcContext.
  */
 export function DrpcMethod<Method extends DescMethod>(method: Method): DrpcMethodDecorator<Method>;
 /**
@@ -75,6 +82,11 @@ export function DrpcMethod<Method extends DescMethod>(method: Method): DrpcMetho
 export function DrpcMethod(service?: string, method?: string): MethodDecorator;
 export function DrpcMethod(serviceOrMethod?: string | DescMethod, name?: string): MethodDecorator {
   return (target, key, descriptor) => {
+    // As Nest does for gRPC; for other transports it gives the payload alone.
+    if (!Reflect.hasMetadata(PARAM_ARGS_METADATA, target.constructor, key)) {
+      Payload()(target, key, 0);
+      Ctx()(target, key, 1);
+    }
     const ref: MethodRef =
       typeof serviceOrMethod === 'object'
         ? serviceOrMethod

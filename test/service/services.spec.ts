@@ -1,15 +1,17 @@
 import { create, createRegistry, toJson } from '@bufbuild/protobuf';
-import type { Type } from '@nestjs/common';
-import { firstValueFrom, from, toArray, type Observable } from 'rxjs';
+import { Controller, type Type } from '@nestjs/common';
+import { Ctx, Payload } from '@nestjs/microservices';
+import { firstValueFrom, from, lastValueFrom, map, of, toArray, type Observable } from 'rxjs';
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import type { DrpcClientOptions, DrpcServerOptions } from '../../lib/index.js';
+import { DrpcContext, DrpcMethod, type DrpcClientOptions, type DrpcServerOptions } from '../../lib/index.js';
 import {
   AllTypesSchema,
   Color,
   file_greeter,
   Greeter as GreeterService,
   type AllTypes,
+  type HelloRequest,
 } from '../fixtures/gen/greeter_pb.js';
 import { Greeter, NamedGreeter, TypedGreeter } from './helpers/greeters.js';
 import { collect, GreetingApp } from './helpers/greeting-app.js';
@@ -118,6 +120,62 @@ describe.each(pairs)('a service by %s, called by %s', (_how, _what, controller, 
 
   it('answers an empty message for no result at all', async () => {
     expect(await calls.one('ping', {})).toMatchObject({});
+  });
+});
+
+describe('a handler of @DrpcMethod()', () => {
+  @Controller()
+  class Greeters {
+    @DrpcMethod(GreeterService.method.sayHello)
+    sayHello({ name }: HelloRequest, context: DrpcContext): { message: string } {
+      return { message: `${context.pattern} ${name} ${context.metadata['greeting']}` };
+    }
+
+    @DrpcMethod(GreeterService.method.chat)
+    async *chat(requests: Observable<HelloRequest>, { metadata }: DrpcContext): AsyncGenerator<object> {
+      yield {
+        message: `${await lastValueFrom(requests.pipe(map(({ name }) => name)))} ${metadata['greeting']}`,
+      };
+    }
+
+    @DrpcMethod('Greeter', 'ListHellos')
+    listHellos(@Ctx() context: DrpcContext, @Payload('name') name: string): object {
+      return { message: `${name} ${context.metadata['greeting']}` };
+    }
+  }
+
+  it('takes the request and the context, or what its decorators say', async () => {
+    const app = await GreetingApp.start([Greeters], { services: [GreeterService] });
+    const greeter = app.client().service(GreeterService);
+    const options = { metadata: { greeting: 'hi' } };
+    expect((await greeter.sayHello({ name: 'Nest' }, options)).message).toBe(
+      '/interop.v1.Greeter/SayHello Nest hi',
+    );
+    expect(await collect(greeter.chat(of({ name: 'Nest' }), options))).toMatchObject([
+      { message: 'Nest hi' },
+    ]);
+    expect(await collect(greeter.listHellos({ name: 'Nest' }, options))).toMatchObject([
+      { message: 'Nest hi' },
+    ]);
+  });
+});
+
+describe('send() and call()', () => {
+  it('reach the methods of .proto files by their rpcs', async () => {
+    const client = (await GreetingApp.start([NamedGreeter], proto)).client(proto);
+    const rpc = '/interop.v1.Greeter/SayHello';
+    expect(await client.call(rpc, { name: 'Nest' })).toMatchObject({ message: 'Hello, Nest!' });
+    expect(await firstValueFrom(client.send(rpc, { name: 'Nest' }))).toMatchObject({
+      message: 'Hello, Nest!',
+    });
+  });
+
+  it('use another encoding where one is named', async () => {
+    const rpc = '/interop.v1.Greeter/SayHello';
+    const encodings = { [rpc]: 'bytes' } as const;
+    const client = (await GreetingApp.start([NamedGreeter], proto)).client({ ...proto, encodings });
+    const answer = await client.call(rpc, Buffer.of());
+    expect(String(answer)).toContain('Hello, !');
   });
 });
 

@@ -1,0 +1,86 @@
+import { DrpcCode } from 'nestjs-drpc';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { GoClient, type GoResult } from '../interop/helpers/go-client.js';
+import { PEERS } from '../interop/helpers/peers.js';
+import { describeWithGo } from '../interop/helpers/with-go.js';
+import { GREETERS, GreeterService } from './helpers/interop-greeter.js';
+
+/** What the client itself judges. */
+const JUDGED_BY_THE_CLIENT = [
+  'greeter-unary',
+  'greeter-empty',
+  'greeter-server-stream',
+  'greeter-client-stream',
+  'greeter-bidi',
+  'greeter-all-types',
+  'greeter-error-after-values',
+];
+
+/**
+ * Scenarios that cancel, the handlers they cancel, and what the client demands afterwards. A storj client closes its
+ * connection when it is canceled while it writes, and a unary call may write its CloseSend yet when our handler
+ * runs already: so nothing is demanded there.
+ */
+const CANCELS = [
+  ['greeter-cancel-unary', 'SayHello', {}],
+  ['greeter-cancel-server-stream', 'ListHellos', { ok: true, connection: 'open' }],
+  ['greeter-cancel-client-stream', 'CollectHellos', { ok: true, connection: 'open' }],
+  ['greeter-cancel-bidi', 'Chat', { ok: true, connection: 'open' }],
+] as const;
+
+const PAIRS = GREETERS.flatMap(([kind, controller, options]) =>
+  PEERS.map(([name, peer]) => [kind, name, controller, options, peer] as const),
+);
+
+describeWithGo.each(PAIRS)(
+  'a Greeter by %s, called from Go (%s)',
+  (_kind, _name, controller, options, peer) => {
+    let service: GreeterService;
+
+    beforeAll(async () => {
+      service = await GreeterService.start(controller, { plainClients: peer.profile, ...options });
+    });
+
+    afterAll(() => service.close());
+
+    const play = (scenario: string, ...more: string[]): Promise<GoResult> =>
+      GoClient.play(peer.module, service.port, scenario, [...peer.flags, ...more]);
+
+    it.each(JUDGED_BY_THE_CLIENT)('%s', async (scenario) => {
+      expect(await play(scenario)).toMatchObject({ scenario, ok: true });
+    });
+
+    it('greeter-error, with details where its errors have them', async () => {
+      const { details, ...result } = await play('greeter-error');
+      expect(result).toMatchObject({ ok: true, code: 7, error: 'not for you' });
+      expect(details?.map(({ typeUrl }) => typeUrl)).toEqual(
+        peer.profile === 'storj' ? undefined : ['type.googleapis.com/google.rpc.ErrorInfo'],
+      );
+    });
+
+    it('greeter-unknown: code 12', async () => {
+      const result = await play('greeter-unknown', '--expect-unknown', String(DrpcCode.Unimplemented));
+      expect(result).toMatchObject({ ok: true, connection: 'open' });
+    });
+
+    it.each(CANCELS)('%s: the handler is told', async (scenario, handler, demanded) => {
+      const { log } = service;
+      log.clear();
+      const client = await GoClient.start(peer.module, service.port, scenario, peer.flags);
+      await client.ready();
+      await log.seen(`start ${handler}`);
+      client.goOn();
+      expect(await client.result()).toMatchObject({ class: 'canceled', ...demanded });
+      await log.seen(`canceled ${handler}`);
+      await log.seen(`end ${handler}`);
+    });
+
+    it('greeter-deadline: the handler is told', async () => {
+      const { log } = service;
+      log.clear();
+      expect(await play('greeter-deadline')).toMatchObject({ ok: true, class: 'deadline' });
+      await log.seen('canceled SayHello');
+      await log.seen('end SayHello');
+    });
+  },
+);
