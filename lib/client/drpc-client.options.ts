@@ -31,6 +31,7 @@ import { loadProtoServices } from '../service/proto-loader.js';
 import { hasProto, PROTO_OPTIONS, resolveProtoOptions, type ProtoOptions } from '../service/proto-options.js';
 import type { ServiceDefinition } from '../service/service-definition.js';
 import type { DrpcClientInterceptor } from './drpc-client.interceptor.js';
+import { packetInterceptors } from './packet-interceptor.js';
 
 /** Settings of a {@link DrpcClient}. Sizes in bytes, times in milliseconds. */
 export interface DrpcClientOptions extends ConnectionLimits, ProtoOptions {
@@ -178,7 +179,13 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
     metadata: resolveMetadata(options.metadata),
     encoding: resolveEncoding(options.encoding ?? 'json', 'option encoding'),
     encodings: new Map([...serviceEncodings(services), ...resolveEncodings(options.encodings)]),
-    interceptors: resolveInterceptors(options.interceptors),
+    interceptors: [
+      ...resolveInterceptors(options.interceptors),
+      ...packetInterceptors(
+        methodOption('serializer', options.serializer, 'serialize'),
+        methodOption('deserializer', options.deserializer, 'deserialize'),
+      ),
+    ],
     services,
   };
 }
@@ -249,6 +256,16 @@ function resolveInterceptors(interceptors: unknown): readonly DrpcClientIntercep
     if (interceptor) return interceptor;
     throw new TypeError(`option interceptors[${at}] is undefined: must be a function`);
   });
+}
+
+/** An object of which one method is needed. */
+function methodOption<T extends object>(
+  name: string,
+  value: T | undefined,
+  method: keyof T & string,
+): T | undefined {
+  if (value === undefined || typeof (value as T | null)?.[method] === 'function') return value;
+  throw new TypeError(`option ${name} is ${typeName(value)}: must have a method ${method}`);
 }
 
 function functionOption<T>(name: string, value: T): T {

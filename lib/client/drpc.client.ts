@@ -47,7 +47,6 @@ import type {
 } from './drpc.services.js';
 import { protoService } from './proto-service.js';
 import { IterableRequest, ObservableRequest } from './request-streams.js';
-import { packetInterceptor } from './packet-interceptor.js';
 
 /** What a client tells those who listen with `on()`. */
 export interface DrpcClientEvents {
@@ -98,13 +97,6 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     this.#options = resolveClientOptions(options);
     this.initializeSerializer(options as { serializer?: Serializer });
     this.initializeDeserializer(options as { deserializer?: Deserializer });
-    if (options.serializer || options.deserializer) {
-      const { interceptors } = this.#options;
-      this.#options.interceptors = [
-        ...interceptors,
-        packetInterceptor(options.serializer, options.deserializer),
-      ];
-    }
     const base = ClientProxy.prototype as unknown as Record<(typeof PACKET_METHODS)[number], unknown>;
     this.#usesPackets = PACKET_METHODS.some(
       (name) => (this as unknown as Record<typeof name, unknown>)[name] !== base[name],

@@ -1,0 +1,286 @@
+import { Controller } from '@nestjs/common';
+import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import {
+  DrpcCode,
+  DrpcContext,
+  DrpcRecord,
+  DrpcStream,
+  type DrpcClientInterceptor,
+  type DrpcOutgoingCall,
+} from 'nestjs-drpc';
+import {
+  catchError,
+  delay,
+  EMPTY,
+  filter,
+  finalize,
+  firstValueFrom,
+  from,
+  lastValueFrom,
+  map,
+  Observable,
+  of,
+  reduce,
+  retry,
+  switchMap,
+  tap,
+  throwError,
+  toArray,
+} from 'rxjs';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { EventLog } from '../transport/helpers/event-log.js';
+import { connect } from './helpers/service.js';
+
+let log = new EventLog();
+let failures = 0;
+let produced = 0;
+
+beforeEach(() => {
+  log = new EventLog();
+  failures = 0;
+  produced = 0;
+});
+
+@Controller()
+class TestController {
+  @MessagePattern('echo')
+  echo(@Payload() data: unknown): unknown {
+    return data;
+  }
+
+  @MessagePattern('metadata')
+  metadata(@Ctx() context: DrpcContext): unknown {
+    return context.getMetadata();
+  }
+
+  @MessagePattern('flaky')
+  flaky(): number {
+    if (failures++ < 2) throw new Error('not yet');
+    return failures;
+  }
+
+  @MessagePattern('numbers')
+  async *numbers(): AsyncGenerator<number> {
+    try {
+      for (let i = 0; ; i++) {
+        produced++;
+        yield i;
+      }
+    } finally {
+      log.add('stopped');
+    }
+  }
+
+  @MessagePattern('sum')
+  sum(@DrpcStream() values: Observable<number>): Observable<number> {
+    return values.pipe(reduce((a, b) => a + b, 0));
+  }
+
+  @EventPattern('happened')
+  happened(@Payload() data: unknown): void {
+    log.add(`event ${String(data)}`);
+  }
+}
+
+const connectWith = (...interceptors: DrpcClientInterceptor[]) =>
+  connect([TestController], { client: { interceptors } });
+
+describe('An interceptor of a DrpcClient', () => {
+  it('sees every call before it leaves', async () => {
+    const calls: DrpcOutgoingCall[] = [];
+    const client = await connect([TestController], {
+      client: {
+        metadata: { a: 'b' },
+        timeout: 5000,
+        interceptors: [
+          (call, next) => {
+            calls.push(call);
+            return next(call);
+          },
+        ],
+      },
+    });
+    const { signal } = new AbortController();
+    await firstValueFrom(client.send('echo', new DrpcRecord(1, { metadata: { c: 'd' } })));
+    await firstValueFrom(client.emit('happened', 2));
+    await client.call({ cmd: 'x' }, 3, { timeout: 100, signal }).catch(() => undefined);
+    for await (const _ of client.stream('echo', 4));
+    expect(calls).toEqual([
+      expect.objectContaining({
+        kind: 'send',
+        pattern: 'echo',
+        rpc: 'echo',
+        data: 1,
+        metadata: { a: 'b', c: 'd' },
+      }),
+      expect.objectContaining({
+        kind: 'emit',
+        pattern: 'happened',
+        data: 2,
+        timeout: 5000,
+        signal: undefined,
+      }),
+      expect.objectContaining({
+        kind: 'call',
+        pattern: { cmd: 'x' },
+        rpc: '{"cmd":"x"}',
+        timeout: 100,
+        signal,
+      }),
+      expect.objectContaining({ kind: 'stream', data: 4, metadata: { a: 'b' } }),
+    ]);
+    expect(calls[0]!.encoding.name).toBe('json');
+  });
+
+  it('adds a token that it has to wait for', async () => {
+    const client = await connectWith((call, next) =>
+      from(Promise.resolve('secret')).pipe(
+        switchMap((token) => next({ ...call, metadata: { ...call.metadata, authorization: token } })),
+      ),
+    );
+    expect(await client.call('metadata')).toEqual({ authorization: 'secret' });
+    expect(await firstValueFrom(client.send('metadata', 1))).toEqual({ authorization: 'secret' });
+  });
+
+  it('stands around those behind it', async () => {
+    const around =
+      (name: string): DrpcClientInterceptor =>
+      (call, next) => {
+        log.add(`${name} before`);
+        return next(call).pipe(tap({ complete: () => log.add(`${name} after`) }));
+      };
+    const client = await connectWith(around('outer'), around('inner'));
+    await client.call('echo', 1);
+    expect(log.entries).toEqual(['outer before', 'inner before', 'inner after', 'outer after']);
+  });
+
+  it('changes payload, pattern and answers', async () => {
+    const client = await connectWith((call, next) =>
+      next({ ...call, rpc: 'echo', data: [call.data] }).pipe(map((answer) => ({ answer }))),
+    );
+    expect(await client.call('anything', 1)).toEqual({ answer: [1] });
+  });
+
+  it('answers in place of the server', async () => {
+    const client = await connectWith(() => of('cached'));
+    expect(await client.call('echo', 1)).toBe('cached');
+    expect(client.unwrap().connections[0]!.calls).toBe(0);
+  });
+
+  it('calls again what failed: each subscription is a call of its own', async () => {
+    const client = await connectWith((call, next) => next(call).pipe(retry(2)));
+    expect(await client.call('flaky')).toBe(3);
+  });
+
+  it('sees the error of the server, and may put another in its place', async () => {
+    const client = await connectWith((call, next) =>
+      next(call).pipe(
+        catchError((error: { code: DrpcCode }) => {
+          log.add(`code ${error.code}`);
+          return throwError(() => new Error('mine'));
+        }),
+      ),
+    );
+    await expect(client.call('nobody')).rejects.toThrow('mine');
+    expect(log.entries).toEqual(['code 12']);
+  });
+
+  it('that throws fails the call', async () => {
+    const client = await connectWith(() => {
+      throw new Error('mine');
+    });
+    await expect(client.call('echo', 1)).rejects.toThrow('mine');
+    await expect(firstValueFrom(client.send('echo', 1))).rejects.toThrow('mine');
+    await expect(firstValueFrom(client.emit('happened', 1))).rejects.toThrow('mine');
+    await expect(client.stream('echo', 1)[Symbol.asyncIterator]().next()).rejects.toThrow('mine');
+  });
+
+  it('may not send reserved metadata or what cannot be encoded', async () => {
+    const client = await connectWith((call, next) =>
+      next({ ...call, metadata: call.data === 1 ? { 'grpc-timeout': '1S' } : {}, data: 1n }),
+    );
+    const failure = { code: DrpcCode.InvalidArgument };
+    await expect(client.call('echo', 1)).rejects.toMatchObject({
+      ...failure,
+      message: expect.stringMatching('reserved'),
+    });
+    await expect(client.call('echo', 2)).rejects.toMatchObject({
+      ...failure,
+      message: expect.stringMatching('encoded'),
+    });
+  });
+
+  it('passes a stream of requests on', async () => {
+    const client = await connectWith((call, next) => next(call));
+    expect(await client.call('sum', from([1, 2, 3]))).toBe(6);
+  });
+
+  it('sees that the caller leaves, and so does the server', async () => {
+    const client = await connectWith((call, next) => next(call).pipe(finalize(() => log.add('finalized'))));
+    const seen: unknown[] = [];
+    for await (const value of client.stream('numbers')) {
+      seen.push(value);
+      if (seen.length === 2) break;
+    }
+    expect(seen).toEqual([0, 1]);
+    expect(log.entries).toContain('finalized');
+    await log.seen('stopped');
+  });
+
+  it("lets the loop's pace through to the server", async () => {
+    const client = await connect([TestController], {
+      client: { interceptors: [(call, next) => next(call)], streamWindow: 64 * 1024 },
+      server: { streamWindow: 64 * 1024 },
+    });
+    const iterator = client.stream('numbers')[Symbol.asyncIterator]();
+    for (let i = 0; i < 3; i++) expect(await iterator.next()).toEqual({ done: false, value: i });
+    let before = -1;
+    while (before < produced) {
+      before = produced;
+      await client.call('echo', 1);
+    }
+    // No more than the window and the writer hold.
+    const held = produced;
+    for (let i = 0; i < 10; i++) await client.call('echo', 1);
+    expect(produced).toBe(held);
+    await iterator.return!();
+  });
+
+  it('that keeps answers for itself gets the next ones asked for', async () => {
+    const client = await connectWith((call, next) =>
+      next(call).pipe(filter((value) => (value as number) % 10 === 0)),
+    );
+    const iterator = client.stream('numbers')[Symbol.asyncIterator]();
+    expect(
+      [await iterator.next(), await iterator.next(), await iterator.next()].map(({ value }) => value),
+    ).toEqual([0, 10, 20]);
+    await iterator.return!();
+  });
+
+  it('that gives more answers than came loses none', async () => {
+    const client = await connectWith((call, next) =>
+      next(call).pipe(switchMap((value) => of(value, 'and', 'more'))),
+    );
+    const values: unknown[] = [];
+    for await (const value of client.stream('echo', 1)) values.push(value);
+    expect(values).toEqual([1, 'and', 'more']);
+  });
+
+  it('that takes its time gives answers in its order', async () => {
+    const client = await connectWith((call, next) => next(call).pipe(delay(1)));
+    const values: unknown[] = [];
+    for await (const value of client.stream('numbers')) {
+      values.push(value);
+      if (values.length === 3) break;
+    }
+    expect(values).toEqual([0, 1, 2]);
+  });
+
+  it('that answers twice makes call() fail, and with nothing makes it undefined', async () => {
+    const twice = await connectWith(() => of(1, 2));
+    await expect(twice.call('echo', 1)).rejects.toMatchObject({ code: DrpcCode.Internal });
+    const nothing = await connectWith(() => EMPTY);
+    expect(await nothing.call('echo', 1)).toBeUndefined();
+    expect(await lastValueFrom(nothing.send('echo', 1).pipe(toArray()))).toEqual([]);
+  });
+});
