@@ -106,6 +106,11 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     return this.#stream;
   }
 
+  /** @internal */
+  get hasRequestStream(): boolean {
+    return this.#outbox !== undefined;
+  }
+
   /** Starts the call: where a connection has room, its request is written in this turn. */
   start(): this {
     const { signal, timeout } = this.#spec;

@@ -247,22 +247,12 @@ export class ConnectionPool implements CallHost, EndpointHost {
     return (this.#shared.length > 0 && this.#balancer.pick(this.#shared)) || this.#takeFree();
   }
 
-  /** A free connection; one that was cancelled a moment ago only where no other can be had. */
   #takeFree(): Link | undefined {
-    const free = this.#free;
-    if (free.length === 0) return undefined;
-    let at = 0;
-    if (free[0]!.restUntil > 0) {
-      const now = this.clock.now();
-      at = free.findIndex(({ restUntil }) => restUntil <= now);
-      if (at < 0) {
-        if (this.#endpoints().some(({ mayGrow }) => mayGrow)) return undefined;
-        at = 0;
-      }
+    for (let link = this.#free.shift(); link; link = this.#free.shift()) {
+      // It may have ended in this very turn.
+      if (link.isUsable) return link;
     }
-    const [link] = free.splice(at, 1);
-    // It may have ended in this very turn.
-    return link!.isUsable ? link : this.#takeFree();
+    return undefined;
   }
 
   #keep(link: Link): void {

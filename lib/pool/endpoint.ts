@@ -1,5 +1,10 @@
 import type { Duplex } from 'node:stream';
-import { PeerConn, SilentPeerError, type PeerProfile } from '../control/peer-conn.js';
+import {
+  DEFAULT_HANDSHAKE_TIMEOUT,
+  PeerConn,
+  SilentPeerError,
+  type PeerProfile,
+} from '../control/peer-conn.js';
 import { ClosedError, type DrpcError } from '../errors/drpc-error.js';
 import { formatAddress, type Address } from './address.js';
 import { Dial, keepAlive } from './dialer.js';
@@ -9,6 +14,8 @@ import { RetryPause } from './retry-pause.js';
 
 /** How long a server that did not answer the probe is taken for a plain one, in ms. */
 const PLAIN_TIME = 60_000;
+/** Of so many rpcs it is remembered how their handlers behave. */
+const MAX_KNOWN_RPCS = 1000;
 /** How long a server may take to close a connection that we are done with, in ms. */
 const FINISH_TIME = 2000;
 
@@ -61,6 +68,7 @@ export class Endpoint {
   #dialing = 0;
   #plainUntil = 0;
   #isPlainTold = false;
+  readonly #knownToRead = new Set<string>();
   #closeCause: Error | undefined;
 
   constructor(host: EndpointHost, address: Address) {
@@ -86,11 +94,19 @@ export class Endpoint {
     return count;
   }
 
-  /** Whether more connections than are open can be had for calls that each need their own. */
-  get mayGrow(): boolean {
-    const { usable } = this;
-    if (usable === 0 || this.#pause.isFailing || this.#closeCause) return false;
-    return usable + this.#dialing < this.#host.options.maxConnections;
+  /** How long a serial server may take to say that it reads on, in ms. */
+  get checkTimeout(): number {
+    return this.#host.options.conn.handshakeTimeout ?? DEFAULT_HANDSHAKE_TIMEOUT;
+  }
+
+  /** Whether handlers of `rpc` take the one message of a request. */
+  isKnownToRead(rpc: string): boolean {
+    return this.#knownToRead.has(rpc);
+  }
+
+  /** A handler of `rpc` has taken the one message of a request. */
+  learnThatItReads(rpc: string): void {
+    if (this.#knownToRead.size < MAX_KNOWN_RPCS) this.#knownToRead.add(rpc);
   }
 
   /** How many connections should be dialled now. */
@@ -139,16 +155,18 @@ export class Endpoint {
     const { connections, maxConnections } = this.#host.options;
     if (this.#closeCause || (want === Want.KeepUp && !this.#host.isKeptUp)) return 0;
     let usable = 0;
+    let soonFree = 0;
     for (const link of this.#links) {
       // Its end is being told right now; only then it is known what it means.
       if (link.conn.manager.isTerminated) return 0;
       if (link.isUsable) usable++;
+      if (link.isSoonFree) soonFree++;
     }
     const have = usable + this.#dialing;
     // One attempt is enough to find out whether a server answers again.
     if (this.#pause.isFailing && usable === 0) return this.#dialing > 0 ? 0 : 1;
     if (!this.#isSerial()) return Math.max(connections - have, 0);
-    const share = this.#host.waitingShare - this.#dialing;
+    const share = this.#host.waitingShare - this.#dialing - soonFree;
     const wanted = want === Want.Connect ? Math.max(share, connections - have) : share;
     return Math.max(Math.min(wanted, maxConnections - have), 0);
   }

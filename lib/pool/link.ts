@@ -1,21 +1,17 @@
 import type { Clock } from '../clock/clock.js';
 import type { PeerConn } from '../control/peer-conn.js';
-import { DeadlineError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
 import type { Balanced } from './balancer.js';
 import type { Endpoint } from './endpoint.js';
-
-/**
- * How long a connection to a serial peer is left alone after a Cancel if there is another, in ms: its handler
- * may not listen to cancels, and the next call would wait for it.
- */
-const CANCEL_REST = 1000;
+import { ReadCheck } from './read-check.js';
 
 /** A call as its connection sees it: a node of the list of those it carries. */
 export interface LinkedCall {
   previous: LinkedCall | undefined;
   following: LinkedCall | undefined;
   readonly stream: Stream | undefined;
+  /** Whether its request was a stream of messages. */
+  readonly hasRequestStream: boolean;
   /** The server will not start this call: it moves to another connection, or fails for `cause`. */
   moveOn(cause: Error): void;
 }
@@ -38,8 +34,6 @@ export class Link implements Balanced {
   readonly since: number;
   /** When its last call ended (a serial peer's connection). */
   idleSince: number;
-  /** A cancelled call may still run until then (a serial peer's connection). */
-  restUntil = 0;
   /** No new calls: the server said so, or its address is gone. */
   isDraining = false;
 
@@ -47,6 +41,7 @@ export class Link implements Balanced {
   readonly #chunksBefore: number;
   #first: LinkedCall | undefined;
   #load = 0;
+  #isSoonFree = false;
 
   constructor(host: LinkHost, endpoint: Endpoint, conn: PeerConn, maxStreams: number) {
     this.#host = host;
@@ -59,7 +54,7 @@ export class Link implements Balanced {
     this.idleSince = this.since;
   }
 
-  /** Calls in flight. */
+  /** Calls in flight, and the check after one. */
   get load(): number {
     return this.#load;
   }
@@ -70,6 +65,11 @@ export class Link implements Balanced {
 
   get hasRoom(): boolean {
     return this.#load < this.capacity && this.isUsable;
+  }
+
+  /** Whether it will be free in a moment, if all is well: its call has ended, and the server is asked if it reads on. */
+  get isSoonFree(): boolean {
+    return this.#isSoonFree && this.isUsable;
   }
 
   /** Whether the server has sent anything since it is known who it is. */
@@ -93,8 +93,12 @@ export class Link implements Balanced {
     call.previous = undefined;
     call.following = undefined;
     this.#load--;
-    if (this.isSerial) this.#rest(call.stream);
-    this.#host.freed(this);
+    if (!this.isSerial) return this.#host.freed(this);
+    this.idleSince = this.#host.clock.now();
+    const { stream, hasRequestStream } = call;
+    if (stream && this.isUsable && !this.#readsOnAfter(stream, hasRequestStream)) {
+      this.#check(stream, hasRequestStream);
+    } else this.#host.freed(this);
   }
 
   /** Moves the calls to other connections that the server will not start; see {@link PeerConn.goawayLastId}. */
@@ -111,11 +115,22 @@ export class Link implements Balanced {
     for (const call of calls.reverse()) call.moveOn(cause);
   }
 
-  #rest(stream: Stream | undefined): void {
-    const now = this.#host.clock.now();
-    this.idleSince = now;
-    if (stream && (stream.isCanceled || stream.cause instanceof DeadlineError)) {
-      this.restUntil = now + CANCEL_REST;
-    }
+  /** Whether it is certain that a serial server reads on after a call. */
+  #readsOnAfter(stream: Stream, hasRequestStream: boolean): boolean {
+    // It never began there, or it was the server that ended it all and so drops what it had not read.
+    if (stream.id === 0 || stream.isEndedByPeer) return true;
+    return stream.isEndedWell && !hasRequestStream && this.endpoint.isKnownToRead(stream.rpc);
+  }
+
+  #check(stream: Stream, hasRequestStream: boolean): void {
+    // A handler that was given up may take its time.
+    this.#isSoonFree = stream.isEndedWell;
+    this.#load++;
+    new ReadCheck(this.conn, this.endpoint.checkTimeout, () => {
+      this.#isSoonFree = false;
+      this.#load--;
+      if (stream.isEndedWell && !hasRequestStream) this.endpoint.learnThatItReads(stream.rpc);
+      this.#host.freed(this);
+    });
   }
 }

@@ -60,6 +60,13 @@ export class TestPool {
     return seen.events;
   }
 
+  /** Resolves when no connection carries a call, or a check after one. */
+  async idle(): Promise<void> {
+    while (this.pool.connections.some(({ calls }) => calls > 0)) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
   /** Resolves at the next error that the pool tells of. */
   nextError(): Promise<void> {
     return new Promise((resolve) => this.#onError.push(resolve));

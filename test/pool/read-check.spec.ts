@@ -1,0 +1,176 @@
+import { once } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { DrpcCode } from '../../lib/errors/codes.js';
+import { DrpcError } from '../../lib/errors/drpc-error.js';
+import { jsonEncoding } from '../../lib/encoding/encoding.js';
+import type { PoolHooks } from '../../lib/pool/connection-pool.js';
+import type { RequestFeed } from '../../lib/pool/outbox.js';
+import type { PoolOptions } from '../../lib/pool/pool.options.js';
+import { CHECK_RPC } from '../../lib/pool/read-check.js';
+import { TestPool } from './helpers/test-pool.js';
+import { echo, hang, TestServer, type Serve } from './helpers/test-server.js';
+
+/** Ends well and reads nothing from then on, as storj/drpc does behind a message that nobody takes. */
+const wedge: Serve = async (rpc, { socket }) => {
+  await rpc.msgSend('done');
+  socket.pause();
+};
+
+/** Takes no notice of cancels. */
+const stubborn: Serve = () => new Promise(() => undefined);
+
+/** Reads no more than the first message. */
+const first: Serve = async (rpc) => rpc.msgSend(await rpc.msgRecv());
+
+const fail: Serve = () => {
+  throw new DrpcError(DrpcCode.NotFound, 'nothing here');
+};
+
+const HANDLERS: Record<string, Serve> = { echo, hang, wedge, stubborn, first, fail };
+
+async function plain(options: Partial<PoolOptions> = {}, handlers = HANDLERS, hooks: PoolHooks = {}) {
+  const server = await TestServer.listen({ kind: 'plain', handlers });
+  const settings = { addresses: [server.address], peer: 'storj', handshakeTimeout: 500 } as const;
+  const client = new TestPool({ ...settings, ...options }, hooks);
+  /** The rpcs that were started, of all connections. */
+  const started = (): string[] => server.connections.flatMap((connection) => connection.started);
+  return { server, client, started };
+}
+
+/** A request stream of these messages. */
+function feed(...messages: unknown[]): RequestFeed {
+  return {
+    start(sink) {
+      for (const message of messages) sink.trySend(jsonEncoding.marshal(message));
+      sink.closeSend();
+    },
+    stop() {},
+  };
+}
+
+describe('ReadCheck', () => {
+  it('follows the first call of an rpc, and no other that ends as well', async () => {
+    const { client, started } = await plain();
+
+    for (const n of [1, 2, 3]) expect(await client.call('echo', n)).toEqual([n, 'complete']);
+    await client.call('first', 4);
+    await client.idle();
+
+    expect(started()).toEqual(['echo', CHECK_RPC, 'echo', 'echo', 'first', CHECK_RPC]);
+  });
+
+  it('follows every request stream: who takes one whole may leave the next', async () => {
+    const { client, started } = await plain();
+
+    for (let i = 0; i < 2; i++) {
+      expect(await client.call('first', undefined, { source: feed(1, 2, 3) })).toEqual([1, 'complete']);
+      await client.idle();
+    }
+
+    expect(started()).toEqual(['first', CHECK_RPC, 'first', CHECK_RPC]);
+  });
+
+  it('does not follow an error: the server drops what it had not read', async () => {
+    const { client, started } = await plain();
+
+    for (let i = 0; i < 2; i++) await client.call('fail', undefined, { source: feed(1, 2, 3) });
+
+    expect(started()).toEqual(['fail', 'fail']);
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('follows a cancel: the connection is used again once it is answered', async () => {
+    const { client, server, started } = await plain({ maxConnections: 1 });
+    const { call } = client.start('hang');
+    await (await server.connection(1)).running('hang');
+
+    call.cancel();
+
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(started().slice(0, 3)).toEqual(['hang', CHECK_RPC, 'echo']);
+    expect(server.connections).toHaveLength(1);
+  });
+
+  it('does not follow a cancel of what was never sent', async () => {
+    const { client, started } = await plain();
+    await client.pool.connect();
+
+    client.start('hang').call.cancel();
+    await client.call('echo', 1);
+    await client.idle();
+
+    // Invoke and Cancel went out together; the server knows of the call, and may start it.
+    expect(started().filter((rpc) => rpc === 'echo')).toEqual(['echo']);
+  });
+
+  it('closes a connection that is not read any more, and a call that waits gets another', async () => {
+    const { client, server } = await plain();
+    expect(await client.call('wedge')).toEqual(['done', 'complete']);
+    const { seen } = client.start('echo', 'next');
+
+    client.clock.advance(500);
+
+    await seen.ended;
+    expect(seen.events).toEqual(['next', 'complete']);
+    expect(client.pool.connections).toHaveLength(1);
+    const [wedged] = server.connections;
+    // What it had not read may be reset; it is over either way.
+    wedged!.socket.resume();
+    if (!wedged!.socket.destroyed) await once(wedged!.socket, 'close');
+  });
+
+  it('tells why', async () => {
+    const causes: (Error | undefined)[] = [];
+    const { client } = await plain({}, HANDLERS, { status: (_status, cause) => causes.push(cause) });
+    await client.call('wedge');
+    const lost = client.becomes('disconnected');
+
+    client.clock.advance(500);
+
+    await lost;
+    expect(causes.at(-1)).toMatchObject({
+      code: DrpcCode.Unavailable,
+      message: 'the server stopped reading: it answered nothing for 500 ms after a call',
+    });
+  });
+
+  it('closes a connection whose handler does not heed a cancel', async () => {
+    const { client, server } = await plain({ maxConnections: 1 }, { ...HANDLERS, [CHECK_RPC]: stubborn });
+    const { call } = client.start('stubborn');
+    await (await server.connection(1)).running('stubborn');
+    call.cancel();
+    const { seen } = client.start('echo', 'next');
+    const closed = once(server.connections[0]!.socket, 'close');
+
+    client.clock.advance(500);
+
+    await closed;
+    await seen.ended;
+    expect(seen.events).toEqual(['next', 'complete']);
+  });
+
+  it('takes any answer', async () => {
+    const served: Serve = async (rpc, connection) => {
+      await rpc.msgSend('here');
+      return hang(rpc, connection);
+    };
+    const { client, server } = await plain({}, { ...HANDLERS, [CHECK_RPC]: served });
+
+    for (const n of [1, 2]) expect(await client.call('echo', n)).toEqual([n, 'complete']);
+
+    expect(server.connections).toHaveLength(1);
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('leaves nothing behind when the connection ends during it', async () => {
+    const { client, server } = await plain();
+    await client.call('wedge');
+    const lost = client.becomes('disconnected');
+
+    server.connections[0]!.socket.destroy();
+
+    await lost;
+    expect(client.clock.pendingTimers).toBe(0);
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+  });
+});
