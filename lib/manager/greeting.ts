@@ -24,6 +24,11 @@ export class Greeting {
     this.#mode = mode;
   }
 
+  /** Whether a preamble has begun whose end has not arrived. */
+  get isUnfinished(): boolean {
+    return this.#seen > 0 && this.#seen < PREAMBLE.length;
+  }
+
   /**
    * Examines the first chunk, or those that follow while the preamble is incomplete. Answers how many
    * bytes to skip, or -1: all of them, and more are needed.

@@ -168,6 +168,7 @@ export class Reading {
     const skip = this.#greeting!.examine(chunk);
     if (skip < 0) return undefined;
     this.#greeting = undefined;
+    this.#frameNumber = -1;
     return skip === 0 ? chunk : chunk.subarray(skip);
   }
 
@@ -175,9 +176,14 @@ export class Reading {
     if (this.#isEnded && this.#reader.backlog === 0) this.#owner.readingEnded();
   }
 
+  /** Whether half a frame has arrived, or half a preamble. */
+  #isUnfinished(): boolean {
+    return this.#reader.isUnfinished || this.#greeting?.isUnfinished === true;
+  }
+
   /** Half a frame may take so long, counted from its first byte. */
   #watchFrame(): void {
-    if (!this.#reader.isUnfinished || this.#pauses > 0) return;
+    if (!this.#isUnfinished() || this.#pauses > 0) return;
     const number = this.#reader.framesEnded;
     const { clock } = this.#owner;
     if (number !== this.#frameNumber) {
@@ -190,7 +196,7 @@ export class Reading {
 
   #checkFrame(): void {
     this.#frameTimer = undefined;
-    if (!this.#reader.isUnfinished || this.#isClosed) return;
+    if (!this.#isUnfinished() || this.#isClosed) return;
     const { frameTimeout } = this.#limits;
     const { clock } = this.#owner;
     const left = this.#frameSince + frameTimeout - clock.now();

@@ -16,6 +16,8 @@ export interface Call {
 export interface RawPeerOptions extends Omit<ManagerOptions, 'role' | 'clock' | 'isFedByHand'> {
   /** Messages that accepted and opened streams ask for at once. Default: all. */
   demand?: number;
+  /** Default: a new one. */
+  socket?: FakeSocket;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface RawPeerOptions extends Omit<ManagerOptions, 'role' | 'clock' | 
  */
 export class RawPeer {
   readonly clock = new VirtualClock();
-  readonly socket = new FakeSocket();
+  readonly socket: FakeSocket;
   readonly manager: Manager;
   /** Streams that the manager accepted. */
   readonly accepted: Call[] = [];
@@ -35,7 +37,11 @@ export class RawPeer {
   readonly #track: (stream: Stream) => void;
   readonly #demand: number;
 
-  constructor(role: 'client' | 'server', { demand = Infinity, ...options }: RawPeerOptions = {}) {
+  constructor(
+    role: 'client' | 'server',
+    { demand = Infinity, socket = new FakeSocket(), ...options }: RawPeerOptions = {},
+  ) {
+    this.socket = socket;
     this.#demand = demand;
     this.manager = new Manager(
       this.socket,
