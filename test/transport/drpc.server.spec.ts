@@ -1,59 +1,15 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createServer, connect, Server as NetServer, type AddressInfo } from 'node:net';
-import { connect as connectTls, Server as TlsServer } from 'node:tls';
+import { Server as TlsServer } from 'node:tls';
 import { once } from 'node:events';
-import { Controller, Logger } from '@nestjs/common';
-import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
-import { ClosedError, DrpcContext, DrpcServer, DrpcStatus, type DrpcServerOptions } from 'nestjs-drpc';
-import { NEVER, type Observable } from 'rxjs';
+import { ClosedError, DrpcServer, DrpcStatus, type DrpcServerOptions } from 'nestjs-drpc';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { PeerConn } from '../../lib/control/peer-conn.js';
-import { Caller } from './helpers/caller.js';
 import { EventLog, Gate } from './helpers/event-log.js';
-import { pem, socketPath, TestService } from './helpers/test-service.js';
-
-function controllerOf(log: EventLog, gate: Gate) {
-  @Controller()
-  class SlowController {
-    @MessagePattern('echo')
-    echo(@Payload() value: unknown): unknown {
-      return value;
-    }
-
-    @MessagePattern('slow')
-    async slow(@Ctx() ctx: DrpcContext): Promise<string> {
-      ctx.signal.addEventListener('abort', () => log.add(`aborted: ${(ctx.signal.reason as Error).message}`));
-      log.add('started');
-      await gate.opened;
-      return 'in time';
-    }
-
-    @MessagePattern('endless')
-    endless(): Observable<never> {
-      log.add('started');
-      return NEVER;
-    }
-
-    @EventPattern<string>('event')
-    async event(@Payload() _data: unknown, @Ctx() ctx: DrpcContext): Promise<void> {
-      ctx.signal.addEventListener('abort', () => log.add(`aborted: ${(ctx.signal.reason as Error).message}`));
-      log.add('started');
-      await gate.opened;
-      log.add('event ended');
-    }
-  }
-  return SlowController;
-}
-
-/** A service whose handlers wait for `gate`. */
-async function startSlow(server: DrpcServerOptions = {}) {
-  const log = new EventLog();
-  const gate = new Gate();
-  const service = await TestService.start([controllerOf(log, gate)], { server });
-  return { log, gate, service, caller: await service.connect() };
-}
+import { socketPath, TestService } from './helpers/test-service.js';
+import { controllerOf, startSlow } from './helpers/slow-service.js';
 
 function listen(server: DrpcServer): Promise<unknown[]> {
   return new Promise((resolve) => server.listen((...args) => resolve(args)));
@@ -390,141 +346,5 @@ describe('DrpcServer.close', () => {
     silent.resume();
     await Promise.all([once(silent, 'close'), service.app.close()]);
     expect(silent.destroyed).toBe(true);
-  });
-});
-
-describe('DrpcServer limits', () => {
-  it('ends a TLS handshake that takes longer than tlsHandshakeTimeout', async () => {
-    const service = await TestService.start([], { over: 'tls', server: { tlsHandshakeTimeout: 20 } });
-    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
-    const silent = connect(service.port, '127.0.0.1');
-    silent.resume();
-    await once(silent, 'close');
-    expect((await error).message).toBe('TLS handshake failed: TLS handshake timeout');
-  });
-
-  it('closes connections beyond maxConnections', async () => {
-    const service = await TestService.start([], { server: { maxConnections: 1 } });
-    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
-    const caller = await service.connect();
-    await caller.fence();
-    const second = connect(service.port, '127.0.0.1');
-    second.resume();
-    await once(second, 'close');
-    expect((await error).message).toBe('connection refused: 1 are open, which is as many as may');
-    await expect(caller.call('x')).rejects.toMatchObject({ code: 12 });
-  });
-
-  it('refuses handlers beyond maxHandlers, of all connections together', async () => {
-    const { log, gate, service, caller } = await startSlow({ maxHandlers: 2 });
-    const first = caller.call('slow', 1);
-    await caller.all('event', 1);
-    await caller.fence();
-    const other = await service.connect();
-    await expect(other.call('echo', 1)).rejects.toMatchObject({
-      code: 8,
-      message: 'the server is busy: 2 handlers are running, which is as many as may',
-    });
-    await expect(other.call('event', 1)).rejects.toMatchObject({ code: 8 });
-    gate.open();
-    expect(await first).toBe('in time');
-    await log.seen('event ended');
-    expect(await other.call('echo', 1)).toBe(1);
-  });
-
-  it('counts a handler that runs on after its call was canceled', async () => {
-    const { log, gate, caller } = await startSlow({ maxHandlers: 1 });
-    const call = caller.open('slow', [1]);
-    await log.seen('started');
-    call.cancel();
-    await log.seen('aborted: canceled');
-    await expect(caller.call('echo', 1)).rejects.toMatchObject({ code: 8 });
-    gate.open();
-    await caller.fence();
-    expect(await caller.call('echo', 1)).toBe(1);
-  });
-
-  it('refuses names beyond maxPatternLength', async () => {
-    const service = await TestService.start([], { server: { maxPatternLength: 10 } });
-    const caller = await service.connect();
-    await expect(caller.call('x'.repeat(11))).rejects.toMatchObject({ code: 3 });
-    await expect(caller.call('x'.repeat(10))).rejects.toMatchObject({ code: 12 });
-  });
-
-  it('takes the limits of a connection: a message over maxReceiveSize ends its call', async () => {
-    const { caller } = await startSlow({ maxReceiveSize: 4096 });
-    await expect(caller.call('echo', 'x'.repeat(5000))).rejects.toMatchObject({ code: 8 });
-    expect(await caller.call('echo', 'x'.repeat(4000))).toHaveLength(4000);
-  });
-
-  it('limits the log lines that peers cause', async () => {
-    const warn = vi.spyOn(Logger.prototype, 'warn');
-    onTestFinished(() => warn.mockRestore());
-    const service = await TestService.start([]);
-    for (let i = 0; i < 30; i++) {
-      const socket = connect(service.port, '127.0.0.1');
-      socket.write('HELLO\n');
-      socket.resume();
-      await once(socket, 'close');
-    }
-    expect(warn).toHaveBeenCalledTimes(10);
-  });
-});
-
-describe('DrpcServer over TLS', () => {
-  const tls = { cert: pem('server.crt'), key: pem('server.key') };
-
-  @Controller()
-  class PeerController {
-    @MessagePattern('peer')
-    peer(@Ctx() { peer }: DrpcContext): unknown {
-      const { isEncrypted, isAuthorized, certificate, address } = peer;
-      return { isEncrypted, isAuthorized, name: certificate?.subject.CN, address };
-    }
-  }
-
-  it('takes a drpcs URL, and shows handlers the certificate of the client', async () => {
-    const service = await TestService.start([PeerController], {
-      server: {
-        port: undefined,
-        url: 'drpcs://127.0.0.1:0',
-        tls: { ...tls, ca: pem('ca.crt'), requestCert: true, rejectUnauthorized: true },
-      },
-    });
-    const socket = connectTls({
-      port: service.port,
-      host: '127.0.0.1',
-      ca: pem('ca.crt'),
-      cert: pem('client.crt'),
-      key: pem('client.key'),
-    });
-    const caller = new Caller(socket);
-    onTestFinished(() => caller.close());
-    expect(await caller.call('peer', 1)).toEqual({
-      isEncrypted: true,
-      isAuthorized: true,
-      name: 'nestjs-drpc test client',
-      address: '127.0.0.1',
-    });
-  });
-
-  it('refuses a client without a certificate where one is required', async () => {
-    const service = await TestService.start([PeerController], {
-      server: { port: 0, tls: { ...tls, ca: pem('ca.crt'), requestCert: true, rejectUnauthorized: true } },
-    });
-    const socket = connectTls({ port: service.port, host: '127.0.0.1', ca: pem('ca.crt') });
-    const caller = new Caller(socket);
-    onTestFinished(() => caller.close());
-    await expect(caller.call('peer', 1)).rejects.toMatchObject({ code: 14 });
-  });
-
-  it('shows no certificate of a client that has none', async () => {
-    const service = await TestService.start([PeerController], { over: 'tls' });
-    const caller = await service.connect();
-    expect(await caller.call('peer', 1)).toEqual({
-      isEncrypted: true,
-      isAuthorized: false,
-      address: '127.0.0.1',
-    });
   });
 });

@@ -1,0 +1,135 @@
+import { connect } from 'node:net';
+import { once } from 'node:events';
+import { Controller, Logger } from '@nestjs/common';
+import { MessagePattern } from '@nestjs/microservices';
+import { DrpcError, DrpcStream } from 'nestjs-drpc';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { EventLog, Gate } from './helpers/event-log.js';
+import { TestService } from './helpers/test-service.js';
+import { startSlow } from './helpers/slow-service.js';
+
+describe('limits of a DrpcServer', () => {
+  it('ends a TLS handshake that takes longer than tlsHandshakeTimeout', async () => {
+    const service = await TestService.start([], { over: 'tls', server: { tlsHandshakeTimeout: 20 } });
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const silent = connect(service.port, '127.0.0.1');
+    silent.resume();
+    await once(silent, 'close');
+    expect((await error).message).toBe('TLS handshake failed: TLS handshake timeout');
+  });
+
+  it('closes connections beyond maxConnections', async () => {
+    const service = await TestService.start([], { server: { maxConnections: 1 } });
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const caller = await service.connect();
+    await caller.fence();
+    const second = connect(service.port, '127.0.0.1');
+    second.resume();
+    await once(second, 'close');
+    expect((await error).message).toBe('connection refused: 1 are open, which is as many as may');
+    await expect(caller.call('x')).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('refuses handlers beyond maxHandlers, of all connections together', async () => {
+    const { log, gate, service, caller } = await startSlow({ maxHandlers: 2 });
+    const first = caller.call('slow', 1);
+    await caller.all('event', 1);
+    await caller.fence();
+    const other = await service.connect();
+    await expect(other.call('echo', 1)).rejects.toMatchObject({
+      code: 8,
+      message: 'the server is busy: 2 handlers are running, which is as many as may',
+    });
+    await expect(other.call('event', 1)).rejects.toMatchObject({ code: 8 });
+    gate.open();
+    expect(await first).toBe('in time');
+    await log.seen('event ended');
+    expect(await other.call('echo', 1)).toBe(1);
+  });
+
+  it('counts a handler that runs on after its call was canceled', async () => {
+    const { log, gate, caller } = await startSlow({ maxHandlers: 1 });
+    const call = caller.open('slow', [1]);
+    await log.seen('started');
+    call.cancel();
+    await log.seen('aborted: canceled');
+    await expect(caller.call('echo', 1)).rejects.toMatchObject({ code: 8 });
+    gate.open();
+    await caller.fence();
+    expect(await caller.call('echo', 1)).toBe(1);
+  });
+
+  it('refuses names beyond maxPatternLength', async () => {
+    const service = await TestService.start([], { server: { maxPatternLength: 10 } });
+    const caller = await service.connect();
+    await expect(caller.call('x'.repeat(11))).rejects.toMatchObject({ code: 3 });
+    await expect(caller.call('x'.repeat(10))).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('takes the limits of a connection: a message over maxReceiveSize ends its call', async () => {
+    const { caller } = await startSlow({ maxReceiveSize: 4096 });
+    await expect(caller.call('echo', 'x'.repeat(5000))).rejects.toMatchObject({ code: 8 });
+    expect(await caller.call('echo', 'x'.repeat(4000))).toHaveLength(4000);
+  });
+
+  it('refuses streams of a connection beyond maxStreams', async () => {
+    const { log, gate, service, caller } = await startSlow({ maxStreams: 1 });
+    const call = caller.call('slow', 1);
+    await log.seen('started');
+    await expect(caller.call('echo', 1)).rejects.toMatchObject({ code: 8 });
+    expect(await (await service.connect()).call('echo', 1)).toBe(1);
+    gate.open();
+    expect(await call).toBe('in time');
+  });
+
+  it('refuses metadata beyond maxMetadataSize', async () => {
+    const { caller } = await startSlow({ maxMetadataSize: 100 });
+    const metadata = { key: 'x'.repeat(100) };
+    await expect(caller.call('echo', 1, { metadata })).rejects.toMatchObject({ code: 8 });
+    expect(await caller.call('echo', 1, { metadata: { key: 'x' } })).toBe(1);
+  });
+
+  it('holds no more messages of all connections than maxServerReceivedBytes', async () => {
+    const log = new EventLog();
+    const gate = new Gate();
+    @Controller()
+    class IdleController {
+      @MessagePattern('unread')
+      async unread(@DrpcStream({ as: 'iterable' }) _values: AsyncIterable<unknown>): Promise<void> {
+        log.add('started');
+        await gate.opened;
+      }
+    }
+    const service = await TestService.start([IdleController], {
+      server: { maxServerReceivedBytes: 300_000 },
+    });
+    const calls = await Promise.all(
+      [1, 2, 3].map(async () => {
+        const call = (await service.connect()).open('unread');
+        const ended = call.next().then(
+          () => 'ended',
+          (error: DrpcError) => error.code,
+        );
+        await call.send('x'.repeat(120_000));
+        return { ended };
+      }),
+    );
+    const ends = calls.map(({ ended }) => ended);
+    expect(await Promise.race(ends)).toBe(8);
+    gate.open();
+    expect((await Promise.all(ends)).filter((end) => end === 8)).toHaveLength(1);
+  });
+
+  it('limits the log lines that peers cause', async () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn');
+    onTestFinished(() => warn.mockRestore());
+    const service = await TestService.start([]);
+    for (let i = 0; i < 30; i++) {
+      const socket = connect(service.port, '127.0.0.1');
+      socket.write('HELLO\n');
+      socket.resume();
+      await once(socket, 'close');
+    }
+    expect(warn).toHaveBeenCalledTimes(10);
+  });
+});
