@@ -18,6 +18,8 @@ const FIRST_SLAB = 8 * 1024;
 const SMALL_SHARE = 16 * 1024;
 /** Texts up to this length are encoded without being measured first. */
 const UNMEASURED_TEXT = 1024;
+/** So many ms of writing may pass before the event loop has its turn: what arrives meanwhile is served then. */
+const TURN_TIME = 0.5;
 /** After so many writes that used little of the slab, it is exchanged for a small one. */
 const SHRINK_AFTER = 64;
 /** Messages of several frames that may be unfinished on the wire at once. */
@@ -74,6 +76,8 @@ export class MuxWriter {
   #littleUsed = 0;
 
   #scheduled = false;
+  /** When the event loop last had its turn because of us. */
+  #turnSince = 0;
   #stopCause: Error | undefined;
   #failed = false;
   #isOverflowing = false;
@@ -94,6 +98,12 @@ export class MuxWriter {
     this.#write();
   };
 
+  /** The event loop has had its turn. */
+  readonly #nextTurn = (): void => {
+    this.#turnSince = this.#clock.now();
+    this.#flush();
+  };
+
   readonly #written = (error?: Error | null): void => {
     const slab = this.#inFlight;
     this.#inFlight = undefined;
@@ -101,6 +111,11 @@ export class MuxWriter {
     if (error) return this.#fail(error);
     if (this.#stopCause) return;
     if (slab) this.#reuse(slab);
+    if (this.#isTurnOver()) {
+      this.#scheduled = true;
+      this.#clock.yield(this.#nextTurn);
+      return;
+    }
     this.#pump();
     this.#write();
   };
@@ -299,6 +314,15 @@ export class MuxWriter {
     if (this.#scheduled || this.#inFlight || this.#stopCause) return;
     this.#scheduled = true;
     this.#clock.soon(this.#flush);
+  }
+
+  /**
+   * A socket that takes all at once answers in the same turn, and who waits for room sends again: nothing would
+   * be read, and no small call begin, until the window is used up.
+   */
+  #isTurnOver(): boolean {
+    if (this.pending === 0 && this.#ready.size === 0) return false;
+    return this.#clock.now() - this.#turnSince >= TURN_TIME;
   }
 
   /** Makes `size` bytes free in the slab being filled. */

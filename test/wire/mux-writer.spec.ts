@@ -325,6 +325,35 @@ describe('MuxWriter', () => {
       expect(rig.socket.writes.flatMap(describeFrames).slice(2)).toEqual(['Message s1 m1', 'Message s2 m1']);
     });
 
+    it('let the event loop go round when a socket that takes all at once kept them up for half a ms', () => {
+      const rig = new Rig({ bulkSize: 1 });
+      const slow = new Turns(rig, 1, 6);
+      rig.writer.enqueue({
+        pump: () => {
+          rig.clock.advance(0.2);
+          return slow.pump();
+        },
+      });
+      rig.drain();
+      const first = rig.socket.writes.length;
+      expect(first).toBeLessThan(6);
+      expect(rig.clock.pendingYields).toBe(1);
+      rig.send(2, 1, 'came in between');
+      rig.drain();
+      expect(rig.socket.writes).toHaveLength(first);
+      rig.clock.yielded();
+      expect(describeFrames(rig.socket.writes[first]!)).toContain('Message s2 m1 came in between');
+      expect(rig.clock.pendingYields).toBe(0);
+    });
+
+    it('do not end for a writer with nothing left to write, however long the last was ago', () => {
+      const rig = new Rig();
+      rig.clock.advance(1000);
+      rig.send(1, 1);
+      expect(parseFrames(rig.drain())).toHaveLength(1);
+      expect(rig.clock.pendingYields).toBe(0);
+    });
+
     it('appends control frames that add up in the next write, although senders wait', () => {
       const rig = new Rig({ bufferSize: 1000 });
       rig.fill(1000);
