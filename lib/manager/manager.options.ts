@@ -22,7 +22,7 @@ export interface ManagerOptions {
   sendWindow?: number;
   /** Credit that we give the peer's streams; 0: no windows. Default: 0. */
   recvWindow?: number;
-  /** Largest frame sent; longer messages are split. Default: 64 KiB. */
+  /** Largest frame sent; longer messages are split. Negative: none is. Default, also for 0: 64 KiB. */
   splitSize?: number;
   /** Largest frame received; a larger one ends the connection. Default: 4 MiB. */
   maximumBufferSize?: number;
@@ -93,7 +93,8 @@ export function resolveManagerOptions({
     errorForm,
     sendWindow,
     recvWindow,
-    splitSize,
+    // As in the reference: 0 is the default, a negative number never splits.
+    splitSize: splitSize === 0 ? DEFAULT_SPLIT_SIZE : splitSize < 0 ? Infinity : splitSize,
     maximumBufferSize,
     maxSendSize,
     maxReceiveSize,

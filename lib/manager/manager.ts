@@ -12,7 +12,7 @@ import { BufferPool } from '../wire/buffer-pool.js';
 import { marshalError, type ErrorForm } from '../wire/error-payload.js';
 import { headerByte, type FrameHeader } from '../wire/frame.js';
 import { isKnownKind, Kind } from '../wire/kind.js';
-import { MuxWriter } from '../wire/mux-writer.js';
+import { DEFAULT_CONTROL_SIZE, MuxWriter } from '../wire/mux-writer.js';
 import { uint64, type Uint64 } from '../wire/varint.js';
 import { ActiveStreams } from './active-streams.js';
 import { Greeting, PREAMBLE } from './greeting.js';
@@ -133,6 +133,8 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
       clock: this.clock,
       bufferSize: this.#options.writerBufferSize,
       bulkSize: this.#options.bulkSize,
+      // One frame may pass the cap as well.
+      controlSize: DEFAULT_CONTROL_SIZE + Math.min(this.#options.splitSize, this.#options.maxSendSize),
       onError: (error) => this.terminate(this.#closedBy(error)),
     });
     if (!this.isServer && mode === true) this.writer.prefix(PREAMBLE);
@@ -275,7 +277,10 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     const timer = this.clock.after(timeout, () => this.terminate(cause));
     void this.closed.then(() => timer.cancel());
     this.writer.whenDrained(() => {
-      if (!this.#cause) this.#duplex.end();
+      if (this.#cause) return;
+      this.#duplex.end();
+      // Whatever still wants to be written (a pong, say) would be a fault of the socket, and reset it.
+      this.writer.stop(cause);
     });
   }
 
@@ -509,9 +514,13 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     if (!this.writer.isFull || this.#isWaitingForWriter) return;
     this.#isWaitingForWriter = true;
     this.#reading.pause();
-    this.writer.whenDrained(() => {
-      this.#isWaitingForWriter = false;
-      this.#reading.unpause();
+    // Until its turn in the writer comes, not until all is written: streams that send without an end go on.
+    this.writer.enqueue({
+      pump: () => {
+        this.#isWaitingForWriter = false;
+        this.clock.yield(() => this.#reading.unpause());
+        return false;
+      },
     });
   }
 }
