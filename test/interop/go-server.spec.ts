@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { DrpcClient, DrpcCode, DrpcError, DrpcRecord, type DrpcClientOptions } from 'nestjs-drpc';
+import { DrpcCode, DrpcError, DrpcRecord, type DrpcClientOptions } from 'nestjs-drpc';
 import { firstValueFrom, lastValueFrom, map, of, range, tap, toArray, type Observable } from 'rxjs';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { decodeErrorInfo } from '../../lib/errors/error-info.js';
@@ -7,8 +7,8 @@ import { Kind } from '../../lib/wire/kind.js';
 import { TestClock } from '../pool/helpers/test-clock.js';
 import { GoServer } from './helpers/go-server.js';
 import { rpc } from './helpers/interop.controller.js';
-import { faultsOf, MULTIPLEXING_PEERS, patternBytes, PEERS, type GoPeer } from './helpers/peers.js';
-import { RecordingProxy } from './helpers/recording-proxy.js';
+import { MULTIPLEXING_PEERS, patternBytes, PEERS, type GoPeer } from './helpers/peers.js';
+import { echo, recordedClient, type RecordedClient } from './helpers/recorded-client.js';
 import { Chat, Requests } from './helpers/requests.js';
 import { describeWithGo } from './helpers/with-go.js';
 
@@ -398,38 +398,15 @@ function useServer(peer: GoPeer) {
 
   return {
     server: () => server,
-    connect: (options?: DrpcClientOptions): Promise<Connected> => open(peer, server, options),
+    connect: (options?: DrpcClientOptions): Promise<RecordedClient> => recordedClient(peer, server, options),
   };
 }
 
-interface Connected {
-  readonly client: DrpcClient;
-  readonly proxy: RecordingProxy;
-}
-
-/** A client through a proxy. What is recorded is examined at the end: no frame that the server does not know. */
-async function open(peer: GoPeer, server: GoServer, options: DrpcClientOptions = {}): Promise<Connected> {
-  const proxy = await RecordingProxy.listen(server.port);
-  const url = `drpc://127.0.0.1:${proxy.port}`;
-  const client = new DrpcClient({ url, peer: peer.profile, encoding: 'bytes', ...options });
-  onTestFinished(async () => {
-    await client.close();
-    await proxy.close();
-    expect(proxy.recordings).not.toEqual([]);
-    for (const recording of proxy.recordings) expect(faultsOf(peer, recording)).toEqual([]);
-  });
-  return { client, proxy };
-}
-
 /** The same with a server of its own that takes two streams a connection. */
-async function limited(peer: GoPeer, options?: DrpcClientOptions): Promise<Connected> {
+async function limited(peer: GoPeer, options?: DrpcClientOptions): Promise<RecordedClient> {
   const server = await GoServer.start(peer.module, ...peer.flags, '--max-streams', '2');
   onTestFinished(() => server.close());
-  return open(peer, server, options);
-}
-
-async function echo(client: DrpcClient, text: string): Promise<string> {
-  return String(await client.call(rpc('Echo'), Buffer.from(text)));
+  return recordedClient(peer, server, options);
 }
 
 /** Resolves when the server knows that a call was canceled, and its handler has ended. */

@@ -39,13 +39,20 @@ export class Requests {
 export class Chat {
   readonly requests = new Requests();
   readonly subscription: Subscription;
+  /** Resolves when the stream has ended, however. */
+  readonly ended: Promise<void>;
   #heard: ((message: string) => void) | undefined;
 
   private constructor(client: DrpcClient) {
+    let end!: () => void;
+    this.ended = new Promise((resolve) => {
+      end = resolve;
+    });
     this.subscription = client.send<Buffer>(rpc('Chat'), this.requests.values).subscribe({
       next: (message) => this.#heard?.(message.toString()),
-      // Many a test leaves one open to its end.
-      error: () => undefined,
+      complete: end,
+      // Many a test leaves one open until its client is closed.
+      error: end,
     });
   }
 
