@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import type { Duplex } from 'node:stream';
 import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
@@ -11,6 +10,7 @@ import { DRPC_TRANSPORT } from '../bridge/transport-id.js';
 import { ClosedError, ProtocolError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { MemoryBudget } from '../manager/memory-budget.js';
+import { ConnectionSet } from './connection-set.js';
 import { Dispatcher } from './dispatcher.js';
 import type { DrpcContext } from './drpc.context.js';
 import type { DrpcServerEvents } from './drpc-events.js';
@@ -24,11 +24,8 @@ import type { DrpcListener } from './listener.js';
 import { giveModulesToStrategies, USE_MODULES, type ModulesUser } from './modules-access.js';
 import { PeerLog } from './peer-log.js';
 import { Routes } from './routes.js';
-import { ServerConnection } from './server-connection.js';
-import { SocketListener } from './socket-listener.js';
+import { SocketListener, tooManyConnections } from './socket-listener.js';
 
-/** How long a client may take to close its end, in ms. */
-const FINISH_TIMEOUT = 2000;
 /** So many handlers are named in a log line. */
 const MAX_NAMES_SHOWN = 50;
 
@@ -48,7 +45,6 @@ export class DrpcServer
   readonly #options: ResolvedServerOptions;
   readonly #routes: Routes;
   readonly #dispatcher: Dispatcher;
-  readonly #connections = new Set<ServerConnection>();
   readonly #events = new EventEmitter();
   readonly #peerLog = new PeerLog(this.logger);
   readonly #receiveBudget: MemoryBudget;
@@ -58,7 +54,7 @@ export class DrpcServer
   #listener: DrpcListener | undefined;
   /** Settles when the listener has begun to listen, or could not. */
   #starting: Promise<void> | undefined;
-  #lastConnectionId = 0;
+  #connections: ConnectionSet | undefined;
   #closing: Promise<void> | undefined;
 
   /** @throws TypeError or RangeError naming option, value and what is allowed. */
@@ -167,8 +163,10 @@ export class DrpcServer
 
   async #start(listener: DrpcListener): Promise<void> {
     await this.#routes.load();
+    const connections = this.#connectionSet();
+    this.#connections = connections;
     await listener.listen({
-      connection: (duplex) => this.#accept(duplex),
+      connection: (duplex) => connections.add(duplex),
       error: (error) => this.#report(error),
     });
   }
@@ -177,12 +175,10 @@ export class DrpcServer
     await this.#starting?.catch(() => undefined);
     const cause = new ClosedError('the server is shutting down');
     listener.stop();
-    for (const connection of this.#connections) connection.drain(cause.message);
+    this.#connections?.drain(cause.message);
     await this.#waitForCalls();
     this.#dispatcher.cancel(cause);
-    const connections = [...this.#connections];
-    for (const connection of connections) connection.finish(cause, FINISH_TIMEOUT);
-    await Promise.all(connections.map((connection) => connection.closed));
+    await this.#connections?.finish(cause);
     await listener.close();
     this.#listener = undefined;
     this._status$.next(DrpcStatus.Disconnected);
@@ -208,29 +204,21 @@ export class DrpcServer
     clearTimeout(timer);
   }
 
-  #accept(duplex: Duplex): void {
-    const { maxPatternLength } = this.#options;
-    const connection = new ServerConnection(
-      ++this.#lastConnectionId,
-      duplex,
-      { ...this.#options, maxNameSize: maxPatternLength, receiveBudget: this.#receiveBudget },
-      {
-        accept: (stream, peer) => this.#dispatcher.accept(stream, peer),
-        terminated: (ended, cause) => this.#forget(ended, cause),
-        failed: (stream, error) =>
-          this.logger.error(`rpc "${escapeName(stream.rpc)}" failed inside`, inspect(error)),
+  #connectionSet(): ConnectionSet {
+    const { maxConnections, maxPatternLength } = this.#options;
+    const options = { ...this.#options, maxNameSize: maxPatternLength, receiveBudget: this.#receiveBudget };
+    return new ConnectionSet(options, maxConnections, {
+      opened: (peer) => this.#emit('connection', peer),
+      accept: (stream, peer) => this.#dispatcher.accept(stream, peer),
+      closed: (peer, cause) => {
+        if (cause instanceof ProtocolError) {
+          this.#report(new ProtocolError(`${peer.toString()}: ${cause.message}`, { cause }));
+        }
+        this.#emit('disconnect', peer, cause);
       },
-    );
-    this.#connections.add(connection);
-    this.#emit('connection', connection.peer);
-  }
-
-  #forget(connection: ServerConnection, cause: Error): void {
-    this.#connections.delete(connection);
-    if (cause instanceof ProtocolError) {
-      this.#report(new ProtocolError(`${connection.peer.toString()}: ${cause.message}`, { cause }));
-    }
-    this.#emit('disconnect', connection.peer, cause);
+      failed: ({ rpc }, error) => this.logger.error(`rpc "${escapeName(rpc)}" failed inside`, inspect(error)),
+      refused: () => this.#report(tooManyConnections(maxConnections)),
+    });
   }
 
   /** Faults that peers can cause. */

@@ -38,9 +38,4 @@ export class ServerConnection {
   finish(cause: Error, timeout: number): void {
     this.#server.manager.finish(cause, timeout);
   }
-
-  /** Closes at once. */
-  terminate(cause: Error): void {
-    this.#server.manager.terminate(cause);
-  }
 }

@@ -81,9 +81,7 @@ export class SocketListener implements DrpcListener {
       });
     } else server = createServer(options, accept);
     if (maxConnections !== Infinity) server.maxConnections = maxConnections;
-    server.on('drop', () =>
-      hooks.error(new Error(`connection refused: ${maxConnections} are open, which is as many as may`)),
-    );
+    server.on('drop', () => hooks.error(tooManyConnections(maxConnections)));
     return server;
   }
 
@@ -96,6 +94,10 @@ export class SocketListener implements DrpcListener {
       });
     });
   }
+}
+
+export function tooManyConnections(limit: number): Error {
+  return new Error(`connection refused: ${limit} are open, which is as many as may`);
 }
 
 /** Whether the file of a unix socket is what a process that died has left. */

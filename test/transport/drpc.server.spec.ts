@@ -4,8 +4,17 @@ import { createServer, connect, Server as NetServer, type AddressInfo } from 'no
 import { Server as TlsServer } from 'node:tls';
 import { once } from 'node:events';
 import { Test } from '@nestjs/testing';
-import { ClosedError, DrpcServer, DrpcStatus, type DrpcServerOptions } from 'nestjs-drpc';
+import {
+  ClosedError,
+  DrpcServer,
+  DrpcStatus,
+  type DrpcListener,
+  type DrpcServerOptions,
+  type ListenerHooks,
+} from 'nestjs-drpc';
+import { createInMemoryPair } from 'nestjs-drpc/testing';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { Caller } from './helpers/caller.js';
 import { PeerConn } from '../../lib/control/peer-conn.js';
 import { EventLog, Gate } from './helpers/event-log.js';
 import { socketPath, TestService } from './helpers/test-service.js';
@@ -326,6 +335,39 @@ describe('DrpcServer.close', () => {
       const caller = await service.connect();
       expect(await caller.call('echo', round)).toBe(round);
     }
+  });
+
+  it('tells a client that comes while it goes, as a TLS handshake may end late', async () => {
+    let hooks!: ListenerHooks;
+    const listener: DrpcListener = {
+      listen: async (given) => {
+        hooks = given;
+      },
+      address: () => null,
+      stop: () => undefined,
+      close: async () => undefined,
+    };
+    const connect = (): Caller => {
+      const [near, far] = createInMemoryPair();
+      hooks.connection(far);
+      return new Caller(near);
+    };
+    const log = new EventLog();
+    const gate = new Gate();
+    const server = { port: undefined, listener, gracePeriod: 60_000 };
+    const service = await TestService.start([controllerOf(log, gate)], { server });
+    const call = connect().call('slow', 1);
+    await log.seen('started');
+    const closed = service.app.close();
+    const late = connect();
+    await expect(late.call('echo', 1)).rejects.toMatchObject({
+      code: 14,
+      message: 'the server is shutting down',
+    });
+    gate.open();
+    expect(await call).toBe('in time');
+    await closed;
+    await late.conn.closed;
   });
 
   it('closes connections that never said anything', async () => {

@@ -18,16 +18,19 @@ describe('limits of a DrpcServer', () => {
     expect((await error).message).toBe('TLS handshake failed: TLS handshake timeout');
   });
 
-  it('closes connections beyond maxConnections', async () => {
-    const service = await TestService.start([], { server: { maxConnections: 1 } });
+  it.each(['tcp', 'memory'] as const)('closes connections beyond maxConnections over %s', async (over) => {
+    const service = await TestService.start([], { over, server: { maxConnections: 1 } });
     const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
     const caller = await service.connect();
     await caller.fence();
-    const second = connect(service.port, '127.0.0.1');
-    second.resume();
-    await once(second, 'close');
+    const second = await service.connect();
+    await expect(second.call('x')).rejects.toMatchObject({ code: 14 });
     expect((await error).message).toBe('connection refused: 1 are open, which is as many as may');
     await expect(caller.call('x')).rejects.toMatchObject({ code: 12 });
+    const gone = new Promise((resolve) => service.server.on('disconnect', resolve));
+    await caller.close();
+    await gone;
+    await expect((await service.connect()).call('x')).rejects.toMatchObject({ code: 12 });
   });
 
   it('refuses handlers beyond maxHandlers, of all connections together', async () => {
