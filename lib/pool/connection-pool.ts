@@ -218,8 +218,6 @@ export class ConnectionPool implements CallHost, EndpointHost {
   failed(error: DrpcError): void {
     this.#lastError = error;
     this.#hooks.error?.(error);
-    // Instead of the one that could not be had, a connection may do that was left alone till now.
-    if (this.#free.length > 0) this.#flush();
     this.#ensure(Want.KeepUp);
     this.#judge();
   }
