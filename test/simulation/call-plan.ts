@@ -70,23 +70,24 @@ export interface CallRange {
   largestMessage: number;
   mostMessages: number;
   longestPause: number;
+  /** All messages are about as large as the largest. */
+  isBulk: boolean;
   /** Share of calls that end before their time. */
   trouble: number;
   /** Calls begin within so many ms. */
   span: number;
 }
 
-function sending(
-  random: Random,
-  { largestMessage, mostMessages, longestPause }: CallRange,
-  isMany: boolean,
-): Sending {
-  const count = isMany ? random.size(mostMessages) : 1;
+function sending(random: Random, range: CallRange, isMany: boolean): Sending {
+  const { largestMessage, mostMessages, longestPause, isBulk } = range;
+  const count = !isMany ? 1 : random.chance(0.6) ? random.size(mostMessages) : random.int(0, mostMessages);
   const largest = count > 50 ? Math.min(largestMessage, 500) : largestMessage;
+  const size = (): number => {
+    if (isBulk) return random.int(largest >> 1, largest);
+    return random.chance(0.1) ? random.int(0, largest) : random.size(Math.min(2000, largest));
+  };
   return {
-    sizes: Array.from({ length: count }, () =>
-      random.chance(0.1) ? random.int(0, largest) : random.size(Math.min(2000, largest)),
-    ),
+    sizes: Array.from({ length: count }, size),
     isText: random.chance(0.3),
     waits: random.chance(0.8),
     pause: random.chance(0.4) ? random.size(longestPause) : 0,

@@ -25,6 +25,7 @@ if (values.help) {
 const first = values.seed === undefined ? Date.now() % 2 ** 32 : Number(values.seed);
 const count = Number(values.seeds ?? (values.seed === undefined ? 1000 : 1));
 const outcomes = new Map<string, number>();
+const met = new Map<string, number>();
 let frames = 0;
 let failures = 0;
 const since = performance.now();
@@ -34,6 +35,7 @@ for (let i = 0; i < count; i++) {
     const run = await simulate(seed);
     frames += run.frames;
     for (const [outcome, times] of run.outcomes) outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + times);
+    for (const situation of run.met) met.set(situation, (met.get(situation) ?? 0) + 1);
     if (values.log) console.log(run.log.join('\n'));
   } catch (error) {
     failures++;
@@ -47,4 +49,5 @@ const seconds = ((performance.now() - since) / 1000).toFixed(1);
 console.log(`${count} seeds from ${first}, ${frames} frames, ${seconds} s, ${failures} failed`);
 for (const [outcome, times] of [...outcomes].sort(([, a], [, b]) => b - a))
   console.log(`${String(times).padStart(8)}  ${outcome}`);
+for (const [situation, times] of met) console.log(`${String(times).padStart(8)} x ${situation}`);
 process.exitCode = failures > 0 ? 1 : 0;

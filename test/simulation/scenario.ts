@@ -53,14 +53,16 @@ export function drawScenario(seed: number): Scenario {
     buffer: random.pick([1, 4 * KIB, 64 * KIB, 1024 * KIB]),
   };
   const largestMessage = weather.segment === 7 ? 3000 : random.pick([100, 3000, 20_000, 100_000, 300_000]);
+  const isBulk = weather.segment !== 7 && random.chance(0.08);
   const range: CallRange = {
-    largestMessage,
-    mostMessages: weather.segment === 7 ? 10 : random.pick([5, 30, 300]),
+    largestMessage: isBulk ? 150_000 : largestMessage,
+    mostMessages: isBulk ? 3 : weather.segment === 7 ? 10 : random.pick([5, 30, 300]),
     longestPause: random.pick([3, 50, 400]),
+    isBulk,
     trouble: isCalm ? 0 : random.pick([0.1, 0.3, 0.6]),
-    span: random.pick([0, 50, 1000]),
+    span: isBulk ? 0 : random.pick([0, 50, 1000]),
   };
-  const count = random.size(peer === 'storj' ? 6 : 30);
+  const count = peer === 'storj' ? random.size(6) : isBulk ? random.int(8, 20) : random.size(30);
   const calls = Array.from({ length: count + 1 }, (_, i) => planCall(random, i + 1, range)).sort(
     (a, b) => a.startsAt - b.startsAt,
   );
@@ -71,8 +73,8 @@ export function drawScenario(seed: number): Scenario {
     ...(isTight
       ? {
           maxStreams: random.pick([undefined, 2, 5]),
-          recvQueueMessages: random.pick([undefined, 1, 5]),
-          recvQueueSize: random.pick([undefined, 1, 5000]),
+          recvQueueMessages: random.pick([undefined, 1, 2, 5]),
+          recvQueueSize: random.pick([undefined, undefined, 1, 5000]),
           maxReceivedBytes: random.pick([undefined, 200_000, 20_000]),
           sendQueueSize: random.pick([undefined, 20_000, 5000]),
           maxQueuedBytes: random.pick([undefined, 100_000, 10_000]),
@@ -91,7 +93,7 @@ export function drawScenario(seed: number): Scenario {
     client: limits(),
     server: limits(),
     streamWindow: random.pick([64 * KIB, 64 * KIB, 200_000, 2048 * KIB]),
-    budget: isTight ? random.pick([undefined, 50_000]) : undefined,
+    budget: isTight ? random.pick([undefined, 50_000, 10_000]) : undefined,
     preamble: random.chance(0.1),
     calls,
     stalls: Array.from({ length: random.chance(0.3) ? random.int(1, 3) : 0 }, () => ({

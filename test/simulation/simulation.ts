@@ -9,13 +9,15 @@ import { undisturbedOutcome } from './call-plan.js';
 import { Link } from './link.js';
 import { Random } from './random.js';
 import { drawScenario, type Fault, type Scenario } from './scenario.js';
-import { VirtualClock } from './virtual-clock.js';
+import { ClockView, VirtualClock } from './virtual-clock.js';
 import { WireRules } from './wire-rules.js';
 
 /** When nothing has ended a simulation by then, something hangs; in virtual ms after the last planned event. */
 const PATIENCE = 20 * 60_000;
 /** When the system notices by itself that the other end is gone. */
 const KEEPALIVE = 120_000;
+/** How long a server that has finished waits for its client's FIN, in ms. */
+const FINISH_TIMEOUT = 2000;
 /** What a connection may append beyond its cap: one turn of a sender and one frame. */
 const WRITER_SLACK = 256 * 1024;
 
@@ -30,6 +32,8 @@ export interface Run {
   frames: number;
   /** Events of the virtual clock. */
   steps: number;
+  /** Situations that occurred. */
+  met: Set<string>;
   /** What happened, line by line. */
   log: string[];
 }
@@ -68,6 +72,8 @@ const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(res
 
 class Simulation implements World {
   readonly clock = new VirtualClock();
+  /** What the connections are given. */
+  readonly #theirClock = new ClockView(this.clock);
   readonly rules: WireRules;
   readonly seed: number;
   readonly lines: string[] = [];
@@ -86,6 +92,7 @@ class Simulation implements World {
   #isFaulty = false;
   #hasEnding = false;
   #steps = 0;
+  readonly #met = new Set<string>();
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
@@ -108,7 +115,7 @@ class Simulation implements World {
     this.#server = new PeerServer(
       this.#link.server,
       {
-        clock: this.clock,
+        clock: this.#theirClock,
         plainClients: peer === 'auto' ? 'storj' : peer,
         streamWindow,
         ...server,
@@ -155,16 +162,20 @@ class Simulation implements World {
         this.#hasEnding = true;
         this.#happen(this.#scenario.ending);
       }
+      if (this.#isOver) break;
     }
+    // Whatever an application of the simulation has still to do must make no difference.
+    await this.#endTurn();
+    const left = this.#theirClock.pending;
+    must(left === 0, () => `${left} timers are left`);
+    while (await this.#step()) this.#checkBounds();
     return this.#judge();
   }
 
   /** Runs one event, and all that follows from it in the same turn. Answers false when nothing is left. */
   async #step(): Promise<boolean> {
     this.#steps++;
-    await endOfTurn();
-    while (this.clock.endTurn()) await endOfTurn();
-    if (this.#fault) throw this.#fault;
+    await this.#endTurn();
     try {
       return this.clock.runYielded() || this.clock.step();
     } catch (error) {
@@ -172,12 +183,18 @@ class Simulation implements World {
     }
   }
 
+  async #endTurn(): Promise<void> {
+    await endOfTurn();
+    while (this.clock.endTurn()) await endOfTurn();
+    if (this.#fault) throw this.#fault;
+  }
+
   #connect(): void {
     const { peer, client, streamWindow, preamble, calls } = this.#scenario;
     const { client: socket } = this.#link;
     PeerConn.connect(
       socket,
-      { clock: this.clock, peer, streamWindow, preamble, ...client },
+      { clock: this.#theirClock, peer, streamWindow, preamble, ...client },
       {
         terminated: (cause) => this.log(`client: connection over, ${String(cause)}`),
         goaway: () => this.#move(),
@@ -273,7 +290,15 @@ class Simulation implements World {
     if (manager.isTerminated) return;
     if (manager.slots === 0) {
       this.log('server: finishes');
-      manager.finish(new ClosedError('drained'), 2000);
+      // In good weather both ends bring each other their FIN, and nobody has to wait for the timeout.
+      const { fault, stalls } = this.#scenario;
+      const isCalm = (!fault || fault.what === 'drain') && stalls.length === 0;
+      const since = this.clock.now();
+      this.#link.server.once('close', () => {
+        if (isCalm && this.clock.now() - since >= FINISH_TIMEOUT)
+          this.#failed(new Error('the FIN of a finished server did not arrive'));
+      });
+      manager.finish(new ClosedError('drained'), FINISH_TIMEOUT);
     } else this.clock.after(20, () => this.#finishWhenIdle());
   }
 
@@ -299,6 +324,11 @@ class Simulation implements World {
       [...this.#callers.values()].every((call) => call.isOver) &&
       [...this.#handlers.values()].every((call) => call.isOver)
     );
+  }
+
+  /** Whether both sockets are closed and nobody is in the middle of a call. */
+  get #isOver(): boolean {
+    return this.#link.client.closed && this.#link.server.closed && this.#isIdle;
   }
 
   /** The counters of both ends, at any time. */
@@ -348,6 +378,10 @@ class Simulation implements World {
     if (writer.pending > limits.writerBufferSize + WRITER_SLACK) {
       throw new Error(`${end}: ${writer.pending} bytes wait in the writer`);
     }
+    if (manager.isPaused) this.#met.add('reading stood still');
+    if (held > 0) this.#met.add('received messages waited');
+    if (queued > 0) this.#met.add('messages waited to be sent');
+    if (writer.waiting > 8) this.#met.add('many streams waited for the writer');
     if (writer.inFlight > 256 * 1024)
       throw new Error(`${end}: ${writer.inFlight} bytes at the socket at once`);
     return running;
@@ -355,7 +389,6 @@ class Simulation implements World {
 
   #judge(): Run {
     must(this.#isIdle, () => `nothing moves any more: ${this.#describeOpen()}`);
-    must(this.clock.pending === 0, () => `${this.clock.pending} timers are left`);
     for (const socket of [this.#link.client, this.#link.server])
       must(socket.destroyed, () => 'a socket is open');
     for (const manager of this.#managers) {
@@ -386,7 +419,7 @@ class Simulation implements World {
       );
     }
     if (this.#connectError) outcomes.set('not connected', calls.length);
-    return { outcomes, frames: this.rules.frames, steps: this.#steps, log: this.lines };
+    return { outcomes, frames: this.rules.frames, steps: this.#steps, met: this.#met, log: this.lines };
   }
 
   #describeOpen(): string {

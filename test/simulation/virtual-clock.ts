@@ -4,7 +4,7 @@ interface Task extends Timer {
   readonly at: number;
   readonly order: number;
   readonly run: () => void;
-  isCanceled: boolean;
+  isOver: boolean;
 }
 
 /**
@@ -40,10 +40,10 @@ export class VirtualClock implements Clock {
       at: this.#now + Math.max(0, ms),
       order: this.#order++,
       run,
-      isCanceled: false,
+      isOver: false,
       cancel: () => {
-        if (task.isCanceled) return;
-        task.isCanceled = true;
+        if (task.isOver) return;
+        task.isOver = true;
         this.#pending--;
       },
     };
@@ -82,7 +82,7 @@ export class VirtualClock implements Clock {
 
   /** When the next timer fires; `undefined` when none is set. */
   get next(): number | undefined {
-    while (this.#tasks[0]?.isCanceled) this.#pop();
+    while (this.#tasks[0]?.isOver) this.#pop();
     return this.#tasks[0]?.at;
   }
 
@@ -91,7 +91,7 @@ export class VirtualClock implements Clock {
     if (this.next === undefined) return false;
     const task = this.#pop();
     this.#now = task.at;
-    task.isCanceled = true;
+    task.isOver = true;
     this.#pending--;
     task.run();
     return true;
@@ -126,6 +126,53 @@ export class VirtualClock implements Clock {
     }
     tasks[at] = last;
     return first;
+  }
+}
+
+/** The part of a clock that one user sees: what it has left running can be told from what others have. */
+export class ClockView implements Clock {
+  readonly #clock: Clock;
+  #pending = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Timers that were set here and have neither fired nor been cancelled. */
+  get pending(): number {
+    return this.#pending;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  after(ms: number, task: () => void): Timer {
+    let isOver = false;
+    const over = (): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#pending--;
+    };
+    this.#pending++;
+    const timer = this.#clock.after(ms, () => {
+      over();
+      task();
+    });
+    return {
+      cancel: () => {
+        over();
+        timer.cancel();
+      },
+    };
+  }
+
+  soon(task: () => void): void {
+    this.#clock.soon(task);
+  }
+
+  yield(task: () => void): void {
+    this.#clock.yield(task);
   }
 }
 
