@@ -6,7 +6,6 @@ import {
   type MessageInitShape,
   type MessageShape,
 } from '@bufbuild/protobuf';
-import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import type { ErrorDetail } from '../errors/drpc-error.js';
 import {
   BadRequestSchema,
@@ -87,7 +86,9 @@ export function badRequest(
 
 /** When the call may be tried again. @param delay the least time to wait before it, in ms */
 export function retryInfo(delay: number): ErrorDetail {
-  return encodeDetail(RetryInfoSchema, { retryDelay: durationFromMs(delay) });
+  const seconds = Math.trunc(delay / 1000);
+  const nanos = Math.round((delay - seconds * 1000) * 1e6);
+  return encodeDetail(RetryInfoSchema, { retryDelay: { seconds: BigInt(seconds), nanos } });
 }
 
 /** Why an error happened, for programs. */

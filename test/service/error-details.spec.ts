@@ -59,6 +59,19 @@ describe('decodeDetails', () => {
     expect(Buffer.from(retryInfo(1500).value).toString('hex')).toBe('0a0808011080cab5ee01');
   });
 
+  it.each([
+    [0, 0n, 0],
+    [0.5, 0n, 500_000],
+    [999.999999, 0n, 999_999_999],
+    [60_000, 60n, 0],
+    [86_400_001, 86_400n, 1_000_000],
+  ])('has a delay of %d ms in seconds and nanoseconds', (delay, seconds, nanos) => {
+    expect(decodeDetails(errorWith(retryInfo(delay))).retryInfo?.retryDelay).toMatchObject({
+      seconds,
+      nanos,
+    });
+  });
+
   it('takes the first of several of a type', () => {
     const details = decodeDetails(errorWith(errorInfo({ reason: 'A' }), errorInfo({ reason: 'B' })));
     expect(details.errorInfo?.reason).toBe('A');
