@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { optionsTable } from './options-table.js';
 
@@ -44,6 +44,12 @@ describe('the README', () => {
     const screen = readme.split('\n').slice(0, 30).join('\n');
     expect(screen).toContain('npm ci && npm start');
     expect(screen).toContain('npm ci && npm test');
+  });
+
+  it('links to files that are there', () => {
+    const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link]) => link!);
+    expect(links.length).toBeGreaterThan(5);
+    expect(links.filter((link) => !existsSync(new URL(link, root)))).toEqual([]);
   });
 
   it('has every option with its type and default, as the code has it', () => {
