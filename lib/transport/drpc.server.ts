@@ -21,7 +21,7 @@ import {
 } from './drpc-server.options.js';
 import { HandlerPins } from './handler-pins.js';
 import type { DrpcListener } from './listener.js';
-import { giveModulesToStrategies, USE_MODULES, type ModulesUser } from './modules-access.js';
+import { giveModulesToStrategies, USE_MODULES } from './modules-access.js';
 import { PeerLog } from './peer-log.js';
 import { Routes } from './routes.js';
 import { SocketListener, tooManyConnections } from './socket-listener.js';
@@ -33,10 +33,7 @@ const MAX_NAMES_SHOWN = 50;
  * The strategy that serves a Nest microservice over DRPC:
  * `NestFactory.createMicroservice(AppModule, { strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4000' }) })`.
  */
-export class DrpcServer
-  extends Server<DrpcServerEvents, DrpcStatus>
-  implements CustomTransportStrategy, ModulesUser
-{
+export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements CustomTransportStrategy {
   override transportId = DRPC_TRANSPORT;
   /** Faults of event handlers are logged here, once. */
   override readonly propagatesEventHandlerErrors = true;
