@@ -1,5 +1,6 @@
 import { DrpcCode } from 'nestjs-drpc';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { describeFrame } from '../helpers/frames.js';
 import { GoClient, type GoResult } from './helpers/go-client.js';
 import { InteropService } from './helpers/interop-service.js';
 import { faultsOf, MULTIPLEXING_PEERS, PEERS, STORJ, type GoPeer } from './helpers/peers.js';
@@ -83,6 +84,16 @@ describeWithGo.each(PEERS)('a Go client (%s) of a Nest service', (_, peer) => {
     await canceled('Chat');
     client.goOn();
     expect(await client.result()).toMatchObject({ ok: false });
+  });
+
+  it('sees nothing of the control stream, nor of anything it did not ask for', async () => {
+    const proxy = await record(peer, service());
+    await GoClient.play(peer.module, proxy.port, 'unary', peer.flags);
+
+    // Its one call, and the end of that.
+    expect(proxy.recordings.map(({ serverFrames }) => serverFrames.map(describeFrame))).toEqual([
+      ['Message s1 m1 hello', 'CloseSend s1 m2'],
+    ]);
   });
 
   it('drpc-compression: code 12, and the connection lives', async () => {
