@@ -2,13 +2,14 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import type { CallObserver } from '../pool/call.js';
 import type { CallHandle } from './drpc-client.interceptor.js';
+import { showPattern } from './outgoing-call.js';
 
 /** Starts a call for an observer that asks for its answers one by one. */
 type Open = (observer: CallObserver<unknown>) => CallHandle;
 
 /** The one answer of a call, as a promise. */
 export class Answer implements CallObserver<unknown> {
-  readonly #name: string;
+  readonly #pattern: unknown;
   readonly #resolve: (value: unknown) => void;
   readonly #reject: (error: Error) => void;
   #call: CallHandle | undefined;
@@ -16,16 +17,16 @@ export class Answer implements CallObserver<unknown> {
   #hasValue = false;
   #surplus: DrpcError | undefined;
 
-  private constructor(name: string, resolve: (value: unknown) => void, reject: (error: Error) => void) {
-    this.#name = name;
+  private constructor(pattern: unknown, resolve: (value: unknown) => void, reject: (error: Error) => void) {
+    this.#pattern = pattern;
     this.#resolve = resolve;
     this.#reject = reject;
   }
 
-  /** @param name of the call, for errors */
-  static to(name: string, open: Open): Promise<unknown> {
+  /** @param pattern of the call, for errors */
+  static to(pattern: unknown, open: Open): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const answer = new Answer(name, resolve, reject);
+      const answer = new Answer(pattern, resolve, reject);
       answer.#call = open(answer);
       if (answer.#surplus) answer.#call.cancel(answer.#surplus);
     });
@@ -39,7 +40,7 @@ export class Answer implements CallObserver<unknown> {
     }
     this.#surplus = new DrpcError(
       DrpcCode.Internal,
-      `${this.#name} was answered more than once: call() takes one answer, stream() and send() take many`,
+      `${showPattern(this.#pattern)} was answered more than once: call() takes one answer, stream() and send() take many`,
     );
     this.#reject(this.#surplus);
     this.#call?.cancel(this.#surplus);

@@ -1,29 +1,17 @@
 import { Logger } from '@nestjs/common';
-import {
-  ClientProxy,
-  type Deserializer,
-  type ReadPacket,
-  type Serializer,
-  type WritePacket,
-} from '@nestjs/microservices';
-import { AsyncSubject, isObservable, Observable } from 'rxjs';
-import { resolveEncoding } from '../bridge/encodings.js';
-import { patternToRpc, type DrpcPattern } from '../bridge/pattern.js';
+import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
+import { AsyncSubject, Observable } from 'rxjs';
 import { DrpcStatus } from '../bridge/status.js';
-import { isStreamedValue } from '../bridge/streamed-value.js';
-import type { Encoding } from '../encoding/encoding.js';
-import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
-import { typeName } from '../errors/type-name.js';
 import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
 import { formatAddress, type Address } from '../pool/address.js';
 import type { CallObserver } from '../pool/call.js';
 import { ConnectionPool, type PoolStatus } from '../pool/connection-pool.js';
-import type { RequestFeed } from '../pool/outbox.js';
 import type { DescService } from '../service/protobuf-es.types.js';
-import type { Payload } from '../stream/stream.js';
 import { Answer, AnswerIterator } from './call-observers.js';
+import { ClientListeners, type DrpcClientEvents } from './client-listeners.js';
+import { descService } from './desc-service.js';
 import type {
   DrpcApiPattern,
   DrpcArguments,
@@ -37,30 +25,15 @@ import {
   type DrpcClientOptions,
   type ResolvedClientOptions,
 } from './drpc-client.options.js';
-import { descService } from './desc-service.js';
-import { DrpcRecord, type DrpcCallOptions } from './drpc.record.js';
+import type { DrpcCallOptions } from './drpc.record.js';
 import type {
   DrpcServiceClient,
   DrpcServiceForm,
   DrpcServiceOptions,
   ServiceCaller,
 } from './drpc.services.js';
+import { callSpec, invalidCall, outgoingCall, showPattern } from './outgoing-call.js';
 import { protoService } from './proto-service.js';
-import { IterableRequest, ObservableRequest } from './request-streams.js';
-
-/** What a client tells those who listen with `on()`. */
-export interface DrpcClientEvents {
-  /** A server has been reached. */
-  connect: () => void;
-  /** The last connection is gone. */
-  disconnect: (error: DrpcError | undefined) => void;
-  /** An attempt to connect again has begun. */
-  reconnecting: () => void;
-  /** A connection could not be made, or one of several was lost. */
-  error: (error: DrpcError) => void;
-}
-
-type Listeners = { [E in keyof DrpcClientEvents]: Set<DrpcClientEvents[E]> };
 
 /** A packet that the dispatch hook has seen. */
 type PacketWithMetadata = ReadPacket & { metadata?: Metadata };
@@ -69,6 +42,9 @@ const NO_OPTIONS: DrpcCallOptions = Object.freeze({});
 
 /** A call that never began. */
 const NO_CALL: CallHandle = { request() {}, cancel() {}, unsubscribe() {} };
+
+/** The methods by which a subclass can take part in what goes over the wire. */
+const PACKET_METHODS = ['createObserver', 'serializeError', 'serializeResponse'] as const;
 
 /**
  * Calls DRPC services. Every call is a stream of its own on a shared connection, and whoever leaves a call
@@ -79,24 +55,20 @@ const NO_CALL: CallHandle = { request() {}, cancel() {}, unsubscribe() {} };
 export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcClientEvents, string> {
   protected readonly logger = new Logger(DrpcClient.name);
   readonly #options: ResolvedClientOptions;
-  readonly #listeners: Listeners = {
-    connect: new Set(),
-    disconnect: new Set(),
-    reconnecting: new Set(),
-    error: new Set(),
-  };
+  readonly #listeners = new ClientListeners((event, error) =>
+    this.logger.error(`a listener of "${event}" threw`, error instanceof Error ? error.stack : error),
+  );
   /** Whether a subclass wants to see packets, so that the short way past them is closed. */
   readonly #usesPackets: boolean;
   #pool: ConnectionPool;
   #isClosed = false;
+  #isConnected = false;
   #wasConnected = false;
 
   /** @throws TypeError or RangeError for a wrong option, naming it, its value and what is allowed. */
   constructor(options: DrpcClientOptions = {}) {
     super();
     this.#options = resolveClientOptions(options);
-    this.initializeSerializer(options as { serializer?: Serializer });
-    this.initializeDeserializer(options as { deserializer?: Deserializer });
     const base = ClientProxy.prototype as unknown as Record<(typeof PACKET_METHODS)[number], unknown>;
     this.#usesPackets = PACKET_METHODS.some(
       (name) => (this as unknown as Record<typeof name, unknown>)[name] !== base[name],
@@ -130,12 +102,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     E extends keyof DrpcClientEvents = keyof DrpcClientEvents,
     F extends DrpcClientEvents[E] = DrpcClientEvents[E],
   >(event: E, callback: F): void {
-    const listeners = this.#listeners[event] as Set<DrpcClientEvents[E]> | undefined;
-    if (!listeners) {
-      const known = Object.keys(this.#listeners).join(', ');
-      throw new TypeError(`event "${escapeName(String(event))}" is not known: there are ${known}`);
-    }
-    listeners.add(callback);
+    this.#listeners.add(event, callback);
   }
 
   /** The connections behind the client. @throws Error before the first of them is open. */
@@ -188,7 +155,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
         // Who subscribes in this turn is in time.
         queueMicrotask(() => {
           if (!isHeard)
-            this.logger.error(`event ${shown(pattern)} was not accepted: ${escapeName(error.message)}`);
+            this.logger.error(`event ${showPattern(pattern)} was not accepted: ${escapeName(error.message)}`);
         });
       },
       complete: () => {
@@ -216,7 +183,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     options?: DrpcCallOptions,
   ): Promise<TResult | undefined>;
   call(pattern: unknown, data?: unknown, options: DrpcCallOptions = NO_OPTIONS): Promise<unknown> {
-    return Answer.to(shown(pattern), (observer) => this.#open('call', pattern, data, options, observer));
+    return Answer.to(pattern, (observer) => this.#open('call', pattern, data, options, observer));
   }
 
   /**
@@ -303,26 +270,12 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   ): CallHandle {
     try {
       const { metadata: hooked }: PacketWithMetadata = packet ?? this.createPacket(pattern, data);
-      const rpc = patternToRpc(pattern);
-      const own = data instanceof DrpcRecord ? { ...data.options, ...definedOf(options) } : options;
-      const call: DrpcOutgoingCall = {
-        kind,
-        pattern: pattern as DrpcPattern,
-        rpc,
-        data: data instanceof DrpcRecord ? (data.data as unknown) : data,
-        metadata: this.#metadata(hooked, own.metadata) ?? NO_METADATA,
-        timeout: own.timeout === undefined ? this.#options.timeout : checkedTimeout(own.timeout),
-        signal: own.signal === undefined ? undefined : checkedSignal(own.signal),
-        encoding:
-          own.encoding === undefined
-            ? (this.#options.encodings.get(rpc) ?? this.#options.encoding)
-            : resolveEncoding(own.encoding, 'encoding'),
-      };
+      const call = outgoingCall(this.#options, kind, pattern, data, options, hooked);
       const { interceptors } = this.#options;
       if (interceptors.length === 0) return this.#start(call, observer, demand);
       return new InterceptedCall(interceptors, this.#startChecked, call, observer, demand);
     } catch (error) {
-      observer.error(invalid(error));
+      observer.error(invalidCall(error));
       return NO_CALL;
     }
   }
@@ -337,63 +290,41 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       assertUserMetadata(call.metadata);
       return this.#start(call, observer, demand);
     } catch (error) {
-      observer.error(invalid(error));
+      observer.error(invalidCall(error));
       return NO_CALL;
     }
   };
 
   #start(call: DrpcOutgoingCall, observer: CallObserver<unknown>, demand: number): CallHandle {
-    const { rpc, data, encoding, metadata, timeout, signal } = call;
-    const source = requestSource(data, rpc, encoding);
-    const payload = source ? undefined : marshal(data, rpc, encoding);
-    return this.#pool.call({ rpc, encoding, payload, source, metadata, timeout, signal }, observer, demand);
-  }
-
-  /** What is sent with a call: the client's, the dispatch hook's and the call's own, the later before the earlier. */
-  #metadata(
-    hooked: Metadata | undefined,
-    own: Readonly<Metadata> | undefined,
-  ): Readonly<Metadata> | undefined {
-    const { metadata } = this.#options;
-    if (hooked === undefined && own === undefined) return metadata;
-    if (hooked !== undefined) assertUserMetadata(hooked);
-    if (own !== undefined) assertUserMetadata(own);
-    return { ...metadata, ...hooked, ...own };
+    return this.#pool.call(callSpec(call), observer, demand);
   }
 
   #createPool(): ConnectionPool {
     return new ConnectionPool(this.#options.pool, {
       status: (status, cause) => this.#statusChanged(status, cause),
-      error: (error) => this.#tell('error', error),
+      error: (error) => this.#listeners.tell('error', error),
       plainPeer: (address) => this.#logPlainPeer(address),
     });
   }
 
   #statusChanged(status: PoolStatus, cause: Error | undefined): void {
+    const wasConnected = this.#isConnected;
+    this.#isConnected = status === 'connected';
     this._status$.next(status as DrpcStatus);
     switch (status) {
       case 'connected':
         this.#wasConnected = true;
-        return this.#tell('connect');
+        return this.#listeners.tell('connect');
       case 'reconnecting':
-        return this.#tell('reconnecting');
+        return this.#listeners.tell('reconnecting');
       case 'disconnected':
         if (cause) this.logger.warn(`connection lost: ${escapeName(cause.message)}`);
-        return this.#tell('disconnect', cause && DrpcError.from(cause));
+        return this.#listeners.tell('disconnect', cause && DrpcError.from(cause));
       case 'closed':
-        return this.#tell('disconnect', undefined);
+        if (wasConnected) this.#listeners.tell('disconnect', undefined);
+        return;
       default:
         status satisfies never;
-    }
-  }
-
-  #tell<E extends keyof DrpcClientEvents>(event: E, ...args: Parameters<DrpcClientEvents[E]>): void {
-    for (const listener of this.#listeners[event]) {
-      try {
-        (listener as (...args: Parameters<DrpcClientEvents[E]>) => void)(...args);
-      } catch (error) {
-        this.logger.error(`a listener of "${event}" threw`, error instanceof Error ? error.stack : error);
-      }
     }
   }
 
@@ -405,62 +336,6 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   }
 }
 
-const NO_METADATA: Readonly<Metadata> = Object.freeze({});
-
-/** The methods by which a subclass can take part in what goes over the wire. */
-const PACKET_METHODS = ['createObserver', 'serializeError', 'serializeResponse'] as const;
-
 function isNil(value: unknown): value is null | undefined {
   return value === null || value === undefined;
-}
-
-function shown(pattern: unknown): string {
-  return typeof pattern === 'string'
-    ? `"${escapeName(pattern)}"`
-    : (JSON.stringify(pattern) ?? String(pattern));
-}
-
-/** An explicit `undefined` is no setting. */
-function definedOf(options: DrpcCallOptions): DrpcCallOptions {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-}
-
-/** What is wrong with a call before it leaves is its caller's fault, code 3. */
-function invalid(error: unknown): DrpcError {
-  if (error instanceof DrpcError) return error;
-  const message = error instanceof Error ? error.message : 'the call can not be made';
-  return new DrpcError(DrpcCode.InvalidArgument, message, { cause: error });
-}
-
-function checkedTimeout(timeout: unknown): number | undefined {
-  if (timeout === Infinity) return undefined;
-  if (typeof timeout === 'number' && timeout >= 0) return timeout;
-  const shownValue = typeof timeout === 'number' ? timeout : typeName(timeout);
-  throw new RangeError(
-    `timeout is ${shownValue}: must be a number of milliseconds of at least 0, or Infinity`,
-  );
-}
-
-function checkedSignal(signal: unknown): AbortSignal {
-  if (signal instanceof AbortSignal) return signal;
-  throw new TypeError(`signal is ${typeName(signal)}: must be an AbortSignal`);
-}
-
-function requestSource(data: unknown, rpc: string, encoding: Encoding): RequestFeed | undefined {
-  if (typeof data !== 'object' || data === null) return undefined;
-  const toMessage = (value: unknown): Payload => marshal(value, rpc, encoding);
-  if (isObservable(data)) return new ObservableRequest(data, toMessage);
-  return isStreamedValue(data) ? new IterableRequest(data, toMessage) : undefined;
-}
-
-function marshal(value: unknown, rpc: string, encoding: Encoding): Payload {
-  try {
-    return encoding.marshal(value);
-  } catch (cause) {
-    throw new DrpcError(
-      DrpcCode.InvalidArgument,
-      `the request of rpc "${escapeName(rpc)}" can not be encoded as ${escapeName(encoding.name)}`,
-      { cause },
-    );
-  }
 }

@@ -8,7 +8,8 @@ export {
 export { drpcClient, type DrpcClientProvider } from './drpc-client.helper.js';
 export { type DrpcClientInterceptor, type DrpcOutgoingCall } from './drpc-client.interceptor.js';
 export { type DrpcClientOptions } from './drpc-client.options.js';
-export { DrpcClient, type DrpcClientEvents } from './drpc.client.js';
+export { type DrpcClientEvents } from './client-listeners.js';
+export { DrpcClient } from './drpc.client.js';
 export {
   DrpcHealthIndicator,
   type DrpcHealthCallOptions,

@@ -314,8 +314,10 @@ describe('DrpcClient.emit', () => {
     const client = await connect([TestController]);
     client.emit('nobody', 1);
     client.emit({ no: 'body' }, 1);
+    client.emit(1n as unknown as string, 1);
     await client.call('echo', 1);
     expect(log).toEqual([
+      'event a bigint was not accepted: pattern is a bigint: must be a string, a number or an object',
       'event "nobody" was not accepted: protocol error: unknown rpc: "nobody"',
       expect.stringMatching(/^event \{"no":"body"\} was not accepted/),
     ]);
@@ -365,6 +367,9 @@ describe('DrpcClient.call', () => {
       code: DrpcCode.InvalidArgument,
     });
     await expect(client.call('nobody')).rejects.toBeInstanceOf(DrpcError);
+    await expect(client.call(1n as unknown as string)).rejects.toMatchObject({
+      code: DrpcCode.InvalidArgument,
+    });
   });
 
   it.each<[string, object, RegExp]>([
@@ -654,9 +659,12 @@ describe('The life of a DrpcClient', () => {
 
   it('can be closed before it was used, more than once, and with the name of a signal as Nest does', async () => {
     const client = await lost();
+    const told: unknown[] = [];
+    client.on('disconnect', (error) => void told.push(error));
     const closable: { close(signal?: string): Promise<void> } = client;
     await closable.close('SIGTERM');
     await client.close();
+    expect(told).toEqual([]);
     await expect(client.call('echo', 1)).rejects.toMatchObject({ code: 14, message: 'the client is closed' });
   });
 
