@@ -79,22 +79,25 @@ export class Conn {
   ): Promise<TResponse | undefined> {
     const stream = this.newStream<TRequest, TResponse>(rpc, encoding, options);
     try {
-      await stream.msgSend(request);
-      stream.closeSend();
-    } catch (error) {
-      // The peer may have answered already; what it says counts, not that sending is over.
-      if (!(error instanceof DrpcError) || error.code !== DrpcCode.OutOfRange) {
-        stream.sendCancel(DrpcError.from(error));
-        throw error;
+      try {
+        await stream.msgSend(request);
+        stream.closeSend();
+      } catch (error) {
+        // The peer may have answered already; what it says counts, not that sending is over.
+        if (!stream.isTerminated) throw error;
       }
+      const response = await stream.msgRecv();
+      if (response === undefined) return undefined;
+      const second = await stream.msgRecv();
+      if (second === undefined) return response;
+      throw new DrpcError(DrpcCode.Internal, `rpc ${rpc} answered twice: a unary rpc answers once`);
+    } catch (error) {
+      stream.sendCancel(DrpcError.from(error));
+      throw error;
+    } finally {
+      // Whatever else the peer sent: nobody reads it.
+      stream.discard();
     }
-    const response = await stream.msgRecv();
-    if (response === undefined) return undefined;
-    const second = await stream.msgRecv();
-    if (second === undefined) return response;
-    const error = new DrpcError(DrpcCode.Internal, `rpc ${rpc} answered twice: a unary rpc answers once`);
-    stream.sendCancel(error);
-    throw error;
   }
 
   /**

@@ -2,10 +2,16 @@ import { DrpcError } from '../errors/drpc-error.js';
 import type { Encoding } from '../encoding/encoding.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
 
+/** Somebody who wants the next message. */
 interface Waiter<T> {
-  resolve(value: T | undefined): void;
+  resolve(value: T): void;
+  /** There is none. */
+  end(): void;
   reject(error: Error): void;
 }
+
+/** What a loop is told at the end: `undefined` may be a message. */
+const END = Symbol('end');
 
 /**
  * A stream as values and promises: the pull side of both ends. Each `msgRecv` asks the peer's stream for
@@ -55,7 +61,7 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
    *   value can not be encoded.
    */
   async msgSend(value: TSend): Promise<void> {
-    await this.#stream.msgSend(this.#encoding.marshal(value));
+    await this.#stream.msgSend(this.#marshal(value));
   }
 
   /**
@@ -64,13 +70,7 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
    */
   msgRecv(): Promise<TReceive | undefined> {
     return new Promise((resolve, reject) => {
-      if (this.#isOver) {
-        if (this.#cause) reject(this.#cause);
-        else resolve(undefined);
-        return;
-      }
-      this.#waiters.push({ resolve, reject });
-      this.#stream.request(1);
+      this.#wait({ resolve, end: () => resolve(undefined), reject });
     });
   }
 
@@ -94,18 +94,25 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
     this.#stream.sendCancel(cause);
   }
 
+  /** Says that nobody reads any more: what was received and still comes is dropped. */
+  discard(): void {
+    this.#stream.request(Infinity);
+  }
+
   /** Leaving the loop early gives the rpc up. */
   async *[Symbol.asyncIterator](): AsyncGenerator<TReceive, void, void> {
     try {
       for (;;) {
-        const message = await this.msgRecv();
-        if (message === undefined && this.#isOver) return;
-        yield message as TReceive;
+        const message = await new Promise<TReceive | typeof END>((resolve, reject) => {
+          this.#wait({ resolve, end: () => resolve(END), reject });
+        });
+        if (message === END) return;
+        yield message;
       }
     } finally {
       if (!this.#isOver) {
         this.#stream.sendCancel();
-        this.#stream.discard();
+        this.discard();
       }
     }
   }
@@ -137,7 +144,7 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
     this.#cause = cause;
     for (const waiter of this.#waiters.splice(0)) {
       if (cause) waiter.reject(cause);
-      else waiter.resolve(undefined);
+      else waiter.end();
     }
   }
 
@@ -147,6 +154,22 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
     const cause = (this.#stream as Stream | undefined)?.cause;
     if (cause) this.#abort?.abort(cause);
     this.#onTerminated?.();
+  }
+
+  #marshal(value: TSend): Uint8Array | string {
+    try {
+      return this.#encoding.marshal(value);
+    } catch (error) {
+      throw DrpcError.from(error);
+    }
+  }
+
+  #wait(waiter: Waiter<TReceive>): void {
+    if (!this.#isOver) {
+      this.#waiters.push(waiter);
+      this.#stream.request(1);
+    } else if (this.#cause) waiter.reject(this.#cause);
+    else waiter.end();
   }
 }
 

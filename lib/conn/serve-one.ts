@@ -40,6 +40,7 @@ export function serveOne(
 async function serveRpc(stream: Stream, handler: RpcHandler | undefined, hooks: ManagerHooks): Promise<void> {
   if (!handler) {
     stream.sendError(unknownRpc(stream.rpc));
+    stream.discard();
     stream.handlerEnded();
     return;
   }
