@@ -41,9 +41,10 @@ export class HandlerPins {
     const transports = new WeakMap<object, unknown>();
     for (const { controllers } of this.#modules.values()) {
       for (const { instance } of controllers.values()) {
-        const prototype = Object.getPrototypeOf(instance) as Record<string, object> | null;
-        for (const name of prototype ? scanner.getAllMethodNames(prototype) : []) {
-          const method = prototype![name]!;
+        if (!instance) continue;
+        const prototype = Object.getPrototypeOf(instance) as Record<string, object>;
+        for (const name of scanner.getAllMethodNames(prototype)) {
+          const method = prototype[name]!;
           const extras: unknown = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method);
           if (typeof extras !== 'object' || extras === null) continue;
           transports.set(extras, Reflect.getMetadata(TRANSPORT_METADATA, method));

@@ -158,10 +158,15 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     } catch (error) {
       return this.error(error);
     }
-    if (!this.#stream.isTerminated) return this.#answer(result);
-    // The caller has gone while guards, pipes or the method were at work.
-    dropStreamedValue(result);
-    this.complete();
+    try {
+      if (!this.#stream.isTerminated) return this.#answer(result);
+      // The caller has gone while guards, pipes or the method were at work.
+      dropStreamedValue(result);
+      this.complete();
+    } catch (error) {
+      // Looking at a result can run code of its own: a getter, a proxy.
+      this.error(new UnhandledException(error));
+    }
   }
 
   #answer(result: unknown): void {

@@ -190,6 +190,15 @@ class FailingController {
     return of(1, 1n, 3);
   }
 
+  @MessagePattern('hostile value')
+  hostileValue(): unknown {
+    return {
+      get [Symbol.asyncIterator](): never {
+        throw new Error('secret text');
+      },
+    };
+  }
+
   @MessagePattern('too large')
   tooLarge(): string {
     return 'x'.repeat(5000);
@@ -407,6 +416,15 @@ describe('errors of a handler', () => {
     expect(await call.next()).toBe(1);
     await expect(call.next()).rejects.toMatchObject({ code: 2 });
     expect(caller.frames(call)).toEqual(['Message', 'Error']);
+  });
+
+  it('survives a value that throws when it is looked at', async () => {
+    const caller = await start();
+    expect(await answer(caller, 'hostile value', undefined)).toMatchObject({
+      code: 2,
+      message: 'Internal server error',
+    });
+    expect(errors).toHaveBeenCalledOnce();
   });
 
   it('says that an answer is over the limit', async () => {
