@@ -162,20 +162,15 @@ export class RecvHalf implements ControlSender {
     this.#host.resumeFor(this.#stream);
   }
 
-  /** Frees what is queued. */
-  evict(): void {
+  /** Frees what is queued. Receivers are told `error`, also of a peer that had finished: messages are missing. */
+  evict(error: Error): void {
     const queue = this.#queue;
-    if (!queue) return;
+    if (!queue?.size) return;
     const freed = queue.bytes + queue.size * MESSAGE_OVERHEAD;
     queue.clear();
-    this.#hold(-freed);
-  }
-
-  /** Replaces what receivers are told at the end of a stream that has ended already. */
-  fail(error: Error): void {
     this.#cause = error;
     this.#isStreamsCause = false;
-    this.tellEnd();
+    this.#hold(-freed);
   }
 
   /** Tells the end if it has come, once, and not before the last message was delivered. */

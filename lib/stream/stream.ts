@@ -318,10 +318,9 @@ export class Stream {
 
   /** Ends the stream as {@link fail} does and frees what is queued here: it holds too much memory. */
   evict(error: DrpcError): void {
-    this.#recv.evict();
-    if (!this.isTerminated) return this.fail(error);
-    // It had ended and waited only for its receiver, who must learn that messages are missing.
-    this.#recv.fail(error);
+    this.#recv.evict(error);
+    if (this.isTerminated) this.#recv.tellEnd();
+    else this.fail(error);
   }
 
   /** Says that the handler of a server's stream has ended; the slot is free once the stream has ended too. */

@@ -203,6 +203,16 @@ describe('RecvHalf: what it holds', () => {
     expect(peer.sent()).toEqual([]);
   });
 
+  it('is given up by a stream whose peer had finished, whose receiver is told that messages are missing', () => {
+    const peer = RawPeer.ofServer({ demand: 0, maxReceivedBytes: 10_000 });
+    const [finished] = [peer.invoke(invoke(1)), peer.invoke(invoke(2))];
+    peer.send(message(1, 2, Buffer.alloc(6000)), closeSend(1, 3));
+    expect(finished!.sink.take()).toEqual([]);
+    peer.send(message(2, 2, Buffer.alloc(5000)));
+    expect(finished!.sink.take()).toEqual(['terminated', expect.stringMatching(/^end code 8/)]);
+    expect(peer.sent()).toEqual([expect.stringMatching(/^Error! s1 m1 \(8\)/)]);
+  });
+
   it('counts an unfinished message for the bound of the connection', () => {
     const peer = RawPeer.ofServer({ maxReceivedBytes: 10_000 });
     const call = peer.invoke(invoke(1));
