@@ -31,6 +31,7 @@ const MAX_FIELD_HEAD_SIZE = 4;
 const MAX_INT32 = 2 ** 31 - 1;
 const MAX_UINT64 = 2n ** 64n - 1n;
 const CUT_MARK = '...';
+const FIRST_PRINTABLE = 0x20;
 
 /**
  * The payload of an Error frame, at most 64 KiB: a longer message is cut at a character, and details that do
@@ -57,7 +58,7 @@ function unmarshal(bytes: Buffer, start: number, end: number): DrpcError {
   // No application numbers its errors above 2^56, but if one does, its first byte is not 0.
   if (size >= STORJ_HEADER_SIZE) return unmarshalStorj(bytes, start, end);
   // Too short for a storj code. Readable text is what a storj peer calls bad data; else it is a status version.
-  return isUtf8(bytes.subarray(start, end)) && first !== 0
+  return isUtf8(bytes.subarray(start, end)) && first >= FIRST_PRINTABLE
     ? new DrpcError(
         DrpcCode.Unknown,
         `${bytes.toString('utf8', start, end)} (drpcwire note: invalid error data)`,
