@@ -19,7 +19,6 @@ import {
   type DrpcCallOptions,
   type DrpcClientOptions,
 } from 'nestjs-drpc';
-import { createInMemoryNetwork } from 'nestjs-drpc/testing';
 import {
   concat,
   finalize,
@@ -35,8 +34,7 @@ import {
 import { beforeEach, describe, expect, it, onTestFailed, onTestFinished, vi } from 'vitest';
 import { TestClock } from '../pool/helpers/test-clock.js';
 import { EventLog, Gate } from '../transport/helpers/event-log.js';
-import { FrameTap } from './helpers/frame-tap.js';
-import { JoinedApps } from './helpers/joined-apps.js';
+import { JoinedApps, TRANSPORTS, type TransportKind } from './helpers/joined-apps.js';
 
 type Shape = 'unary' | 'server' | 'client' | 'bidi';
 /** How values are given, by the handler and, for request streams, by the caller. */
@@ -440,28 +438,27 @@ async function expectSeen(expected: string[]): Promise<void> {
   expect([...scene.log.entries].sort()).toEqual([...expected].sort());
 }
 
-async function start(client: DrpcClientOptions = {}): Promise<JoinedApps> {
-  const apps = await JoinedApps.start([MatrixController], { client });
+async function connectedApps(over: TransportKind, client: DrpcClientOptions = {}): Promise<JoinedApps> {
+  const apps = await JoinedApps.start([MatrixController], { over, isTapped: true, client });
   await apps.client.connect();
   return apps;
 }
 
-describe.each(ROWS)('a call of %s', (row) => {
+const CELLS = TRANSPORTS.flatMap((over) => ROWS.map((row) => [row, over] as const));
+
+describe.each(CELLS)('a call of %s over %s', (row, over) => {
+  const start = (client?: DrpcClientOptions) => connectedApps(over, client);
+
   it('that is unsubscribed before it is connected leaves no trace', async () => {
     const gate = new Gate();
-    const network = createInMemoryNetwork();
-    const frames = new FrameTap();
-    const dial = frames.on(network.dial);
-    const apps = await JoinedApps.start([MatrixController], {
-      server: { listener: network.listener },
-      client: { dial: () => gate.opened.then(dial) },
-    });
+    const apps = await JoinedApps.start([MatrixController], { over, isTapped: true, mayDial: gate.opened });
     const call = new Subscribed(apps, row);
     call.subscription.unsubscribe();
     gate.open();
     await apps.client.connect();
     await apps.fence();
-    expect(frames.sent(row.pattern)).toEqual([]);
+    expect(apps.tap.sent(row.pattern)).toEqual([]);
+    expect(apps.tap.invoked).toEqual(['/nestjs.drpc.v1.Control/Open', 'no such rpc']);
     expect(call.heard).toEqual([]);
     await expectSeen([]);
   });

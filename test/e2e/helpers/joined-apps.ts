@@ -1,5 +1,7 @@
-import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { connect, type AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 import type {
   INestApplicationContext,
   INestMicroservice,
@@ -21,6 +23,10 @@ export { TRANSPORTS, type TransportKind } from '../../transport/helpers/test-ser
 export interface JoinedAppsOptions {
   /** Default: in memory, with a tap at the client's end. */
   over?: TransportKind;
+  /** Over sockets too there is a tap; the client does not connect by itself then, but by a `dial`. */
+  isTapped?: boolean;
+  /** The client's `dial` waits for it; for what is tapped. */
+  mayDial?: Promise<void>;
   server?: DrpcServerOptions;
   client?: DrpcClientOptions;
   /** What the service's module has beside its controllers. */
@@ -40,7 +46,7 @@ export class JoinedApps {
   readonly server: DrpcServer;
   readonly callerApp: INestApplicationContext;
   readonly client: DrpcClient;
-  /** The frames of the client's connections (in memory only). */
+  /** The frames of the client's connections, where they are tapped. */
   readonly tap: FrameTap;
 
   private constructor(
@@ -59,7 +65,8 @@ export class JoinedApps {
   /** Without a grace period, unless asked for: calls in flight are given up at once when the service closes. */
   static async start(controllers: Type[], options: JoinedAppsOptions = {}): Promise<JoinedApps> {
     const tap = new FrameTap();
-    const place = placeOf(options.over ?? 'memory', tap);
+    const { over = 'memory', isTapped = over === 'memory', mayDial } = options;
+    const place = placeOf(over);
     const server = new DrpcServer({ gracePeriod: 0, ...place.server, ...options.server });
     const module = await Test.createTestingModule({ ...options.module, controllers }).compile();
     const service = module.createNestMicroservice({ strategy: server });
@@ -67,7 +74,12 @@ export class JoinedApps {
     options.prepare?.(service, server);
     onTestFinished(() => service.close());
     await service.listen();
-    const callerApp = await startCaller({ ...place.client(server), ...options.client }, options.logger);
+    const dial = tap.on(async () => {
+      await mayDial;
+      return place.dial(server);
+    });
+    const reach = isTapped ? { dial } : place.client(server);
+    const callerApp = await startCaller({ ...reach, ...options.client }, options.logger);
     return new JoinedApps(service, server, callerApp, tap);
   }
 
@@ -92,31 +104,53 @@ export async function startCaller(
 
 interface Place {
   server: DrpcServerOptions;
+  /** How a client connects by itself. */
   client: (server: DrpcServer) => DrpcClientOptions;
+  /** How it is connected by others. */
+  dial: (server: DrpcServer) => Promise<Duplex>;
 }
 
 const portOf = (server: DrpcServer): number => (server.address() as AddressInfo).port;
 
-function placeOf(over: TransportKind, tap: FrameTap): Place {
+async function connected<T extends Duplex>(socket: T, event: string): Promise<T> {
+  await once(socket, event);
+  return socket;
+}
+
+function placeOf(over: TransportKind): Place {
   switch (over) {
     case 'tcp':
       return {
         server: { url: 'drpc://127.0.0.1:0' },
         client: (server) => ({ url: `drpc://127.0.0.1:${portOf(server)}` }),
+        dial: (server) => connected(connect(portOf(server), '127.0.0.1'), 'connect'),
       };
     case 'tls':
       return {
         server: { url: 'drpcs://127.0.0.1:0', tls: { cert: pem('server.crt'), key: pem('server.key') } },
         client: (server) => ({ url: `drpcs://localhost:${portOf(server)}`, tls: { ca: pem('ca.crt') } }),
+        dial: (server) =>
+          connected(
+            connectTls({ port: portOf(server), host: 'localhost', ca: pem('ca.crt') }),
+            'secureConnect',
+          ),
       };
     case 'unix': {
-      const url = `drpc+unix:${socketPath()}`;
-      return { server: { url }, client: () => ({ url }) };
+      const path = socketPath();
+      const url = `drpc+unix:${path}`;
+      return {
+        server: { url },
+        client: () => ({ url }),
+        dial: () => connected(connect(path), 'connect'),
+      };
     }
     case 'memory': {
       const network = createInMemoryNetwork();
-      const dial: () => Promise<Duplex> = tap.on(network.dial);
-      return { server: { listener: network.listener }, client: () => ({ dial }) };
+      return {
+        server: { listener: network.listener },
+        client: () => ({ dial: network.dial }),
+        dial: network.dial,
+      };
     }
   }
 }
