@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../clock/clock.js';
-import { DEFAULT_STREAM_WINDOW } from '../stream/recv-window.js';
+import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.js';
 import type { ErrorForm } from '../wire/error-payload.js';
 import { DEFAULT_MAXIMUM_BUFFER_SIZE } from '../wire/frame-reader.js';
 import { DEFAULT_BULK_SIZE, DEFAULT_WRITER_BUFFER_SIZE } from '../wire/mux-writer.js';
@@ -64,7 +64,10 @@ export interface ManagerOptions {
 
 export type ResolvedManagerOptions = Required<Omit<ManagerOptions, 'receiveBudget' | 'role' | 'preamble'>>;
 
-/** Fills the defaults in; an explicit `undefined` means the default as well. */
+/**
+ * Fills the defaults in; an explicit `undefined` means the default as well.
+ * @throws RangeError for a number that makes no sense.
+ */
 export function resolveManagerOptions({
   clock = systemClock,
   errorForm = 'storj',
@@ -88,6 +91,21 @@ export function resolveManagerOptions({
   stallTimeout = 30_000,
   isFedByHand = false,
 }: ManagerOptions): ResolvedManagerOptions {
+  assertWindow('sendWindow', sendWindow);
+  assertWindow('recvWindow', recvWindow);
+  if (!Number.isInteger(splitSize))
+    throw new RangeError(`splitSize is ${splitSize}: it must be a whole number`);
+  assertLeast(0, {
+    maximumBufferSize,
+    maxSendSize,
+    maxReceiveSize,
+    maxMetadataSize,
+    maxNameSize,
+    maxStreams,
+  });
+  assertLeast(0, { maxReceivedBytes, sendQueueSize, maxQueuedBytes, frameTimeout, stallTimeout });
+  // With nothing of these, nothing would ever move.
+  assertLeast(1, { recvQueueMessages, recvQueueSize, writerBufferSize, bulkSize });
   return {
     clock,
     errorForm,
@@ -112,4 +130,19 @@ export function resolveManagerOptions({
     stallTimeout,
     isFedByHand,
   };
+}
+
+function assertLeast(least: number, options: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (!(value >= least))
+      throw new RangeError(`${name} is ${value}: it must be a number of at least ${least}`);
+  }
+}
+
+/** A window may not exist, but a small one would make frames of almost nothing. */
+function assertWindow(name: string, value: number): void {
+  if (value === 0 || (Number.isInteger(value) && value >= MIN_STREAM_WINDOW)) return;
+  throw new RangeError(
+    `${name} is ${value}: it must be 0 or a whole number of at least ${MIN_STREAM_WINDOW}`,
+  );
 }

@@ -106,6 +106,8 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   #isWaitingForWriter = false;
 
   #cause: Error | undefined;
+  /** What {@link finish} ends the connection with, unless something else does before. */
+  #finishCause: Error | undefined;
   #socketError: Error | undefined;
   #isSocketClosed = false;
   #resolveClosed!: (cause: Error) => void;
@@ -274,6 +276,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
    */
   finish(cause: Error, timeout: number): void {
     if (this.#cause) return;
+    this.#finishCause ??= cause;
     const timer = this.clock.after(timeout, () => this.terminate(cause));
     void this.closed.then(() => timer.cancel());
     this.writer.whenDrained(() => {
@@ -302,7 +305,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   }
 
   readingEnded(): void {
-    this.terminate(this.#closedBy(this.#socketError));
+    this.terminate(this.#finishCause ?? this.#closedBy(this.#socketError));
   }
 
   // ------------------------------------------------------------ StreamHost
@@ -397,11 +400,15 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     duplex.on('error', (error) => {
       this.#socketError = error;
     });
-    duplex.on('close', () => {
+    const handleClose = (): void => {
       this.#isSocketClosed = true;
-      this.terminate(this.#closedBy(this.#socketError));
+      const cause = this.#socketError ? undefined : this.#finishCause;
+      this.terminate(cause ?? this.#closedBy(this.#socketError));
       this.#resolveIfClosed();
-    });
+    };
+    duplex.on('close', handleClose);
+    // A socket that was closed before it came here says nothing any more.
+    if (duplex.closed) this.clock.soon(handleClose);
   }
 
   #closedBy(error: Error | undefined): ClosedError {

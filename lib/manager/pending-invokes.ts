@@ -115,6 +115,7 @@ export class PendingInvokes {
     if (!entry) this.#entries.set(id, (entry = new PendingInvoke(this.#pool)));
     entry.assembler.release();
     entry.metadata = undefined;
+    if (entry.isRefused) return;
     entry.isRefused = true;
     if (++this.#refused > MAX_REFUSED) {
       throw new ProtocolError(
