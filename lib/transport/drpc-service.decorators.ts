@@ -91,8 +91,8 @@ export function DrpcMethod(serviceOrMethod?: string | DescMethod, name?: string)
       typeof serviceOrMethod === 'object'
         ? serviceOrMethod
         : {
-            service: serviceOrMethod ?? target.constructor.name,
-            method: name ?? capitalized(String(key)),
+            service: serviceOrMethod || target.constructor.name,
+            method: name || capitalized(String(key)),
           };
     const pattern =
       'kind' in ref ? rpcOf(ref.parent.typeName, ref.name) : { service: ref.service, rpc: ref.method };
