@@ -1,5 +1,5 @@
 import type { AddressInfo, Server } from 'node:net';
-import type { INestMicroservice } from '@nestjs/common';
+import type { INestMicroservice, Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { DrpcServer, type DrpcServerOptions } from 'nestjs-drpc';
 import { CallLog } from './call-log.js';
@@ -17,12 +17,12 @@ export class InteropService {
     this.log = log;
   }
 
-  /** On a free port of 127.0.0.1 unless told otherwise; calls in flight end with it. */
-  static async start(options: DrpcServerOptions = {}): Promise<InteropService> {
+  /** On a free port of 127.0.0.1 unless told otherwise; calls in flight end with it. `more`: controllers beside its own. */
+  static async start(options: DrpcServerOptions = {}, more: Type[] = []): Promise<InteropService> {
     const server = new DrpcServer({ gracePeriod: 0, ...(options.listener ? {} : { port: 0 }), ...options });
     const log = new CallLog();
     const module = await Test.createTestingModule({
-      controllers: [InteropController],
+      controllers: [InteropController, ...more],
       providers: [{ provide: CallLog, useValue: log }],
     }).compile();
     const app = module.createNestMicroservice({ strategy: server });
