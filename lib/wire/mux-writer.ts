@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
 import { appendHeader, MAX_HEADER_SIZE } from './frame.js';
+import { DEFAULT_SPLIT_SIZE } from './split.js';
 import { varintSize, type Uint64 } from './varint.js';
 
 /** Bytes of all streams that may wait for the socket before senders have to wait, by default: 1 MiB. */
@@ -11,8 +12,8 @@ export const DEFAULT_BULK_SIZE = 128 * 1024;
 /** Control frames may pass the cap by this much; a peer that leaves more unread has left. */
 export const DEFAULT_CONTROL_SIZE = 1024 * 1024;
 
-/** The most that is handed to the socket at once is one slab. */
-const LARGEST_SLAB = 128 * 1024;
+/** The most that is handed to the socket at once is one slab: two of the largest frames that are sent by default. */
+const LARGEST_SLAB = 2 * (DEFAULT_SPLIT_SIZE + MAX_HEADER_SIZE);
 const FIRST_SLAB = 8 * 1024;
 /** A sender that appended no more than this since the last write counts as small. */
 const SMALL_SHARE = 16 * 1024;

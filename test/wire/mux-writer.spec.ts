@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import { ClosedError } from '../../lib/errors/drpc-error.js';
-import { headerByte } from '../../lib/wire/frame.js';
+import { headerByte, MAX_HEADER_SIZE } from '../../lib/wire/frame.js';
 import { Kind } from '../../lib/wire/kind.js';
 import {
   DEFAULT_BULK_SIZE,
@@ -136,6 +136,13 @@ describe('MuxWriter', () => {
       expect(rig.socket.writes).toHaveLength(1);
       rig.drain();
       expect(Math.max(...rig.socket.writes.map(({ length }) => length))).toBeLessThanOrEqual(256 * KIB);
+    });
+
+    it('sends two of the largest frames in one write, once its memory has grown to that', () => {
+      const rig = new Rig();
+      for (const id of [1, 2, 3, 4, 5]) rig.send(id, 1, Buffer.alloc(64 * KIB));
+      rig.drain();
+      expect(rig.socket.writes.map((bytes) => parseFrames(bytes).length)).toEqual([1, 2, 2]);
     });
 
     it('parses whole when ten senders append a hundred frames each in turns', () => {
@@ -299,7 +306,7 @@ describe('MuxWriter', () => {
         rig.drain();
       }
       return new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
-        expect(slabs[0]).toBe(128 * KIB);
+        expect(slabs[0]).toBe(2 * (64 * KIB + MAX_HEADER_SIZE));
       });
     });
   });
