@@ -117,6 +117,16 @@ class ShapesController {
     return Buffer.concat([data, data]);
   }
 
+  @MessagePattern('never')
+  never(): Promise<never> {
+    return new Promise(() => undefined);
+  }
+
+  @MessagePattern('not interested')
+  notInterested(@DrpcStream() _values: Observable<unknown>): string {
+    return 'not interested';
+  }
+
   @EventPattern('event')
   event(@Payload() data: string): void {
     log.add(data);
@@ -248,6 +258,21 @@ describe('counts of a call', () => {
     await call.send(...Array.from({ length: 1000 }, (_, i) => i));
     expect(await call.next()).toBe(0);
     call.closeSend();
+    expect(await caller.call('value', 'still there')).toBe('still there');
+  });
+
+  it('lets further messages not hold up the connection, while the handler is at work', async () => {
+    const caller = await (await TestService.start([ShapesController])).connect();
+    const call = caller.open('never');
+    await call.send(...Array.from({ length: 1000 }, (_, i) => i));
+    expect(await caller.call('value', 'still there')).toBe('still there');
+  });
+
+  it('lets a stream that its handler did not take not hold up the connection', async () => {
+    const caller = await (await TestService.start([ShapesController])).connect();
+    const call = caller.open('not interested');
+    expect(await call.next()).toBe('not interested');
+    await call.send(...Array.from({ length: 1000 }, (_, i) => i));
     expect(await caller.call('value', 'still there')).toBe('still there');
   });
 

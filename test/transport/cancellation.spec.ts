@@ -359,6 +359,41 @@ describe('cancellation', () => {
     expect(log.entries).not.toContain('generator left');
   });
 
+  it('frees what a handler gives after its call was canceled', async () => {
+    const results: Record<string, () => unknown> = {
+      'node stream': () => new Readable({ destroy: () => log.add('freed') }),
+      'web stream': () => new ReadableStream({ cancel: () => log.add('freed') }),
+      generator: () => ({
+        [Symbol.asyncIterator](): unknown {
+          return this;
+        },
+        next: () => log.add('pulled'),
+        return: () => log.add('freed'),
+      }),
+    };
+    @Controller()
+    class LateController {
+      @MessagePattern('late')
+      async late(@Payload() kind: string): Promise<unknown> {
+        log.add('started');
+        await gate.opened;
+        return results[kind]!();
+      }
+    }
+    const caller = await (await TestService.start([LateController])).connect();
+    for (const kind of Object.keys(results)) {
+      log = new EventLog();
+      gate = new Gate();
+      const call = caller.open('late', [kind]);
+      await log.seen('started');
+      call.cancel();
+      await caller.fence();
+      gate.open();
+      await log.seen('freed');
+      expect(log.entries).toEqual(['started', 'freed']);
+    }
+  });
+
   it('ends a call by its deadline with code 4 and the signal with a DeadlineError', async () => {
     const { caller } = await start();
     const answer = new Promise<Error | undefined>((resolve) => {
