@@ -163,6 +163,97 @@ describe('a gateway that speaks HTTP outside and DRPC inside', () => {
   });
 });
 
+describe('a service that calls another', () => {
+  @Controller()
+  class FarController {
+    @MessagePattern('rows')
+    async *rows(@Ctx() ctx: DrpcContext): AsyncGenerator<number> {
+      try {
+        for (let row = 1; ; row++) {
+          yield row;
+          log.add(`far row ${row}`);
+        }
+      } finally {
+        log.add(`far left, aborted: ${ctx.signal.aborted}`);
+      }
+    }
+
+    @MessagePattern('fails')
+    fails(): never {
+      throw new RpcException({ code: 9, message: 'far away' });
+    }
+
+    @MessagePattern('slow')
+    slow(): Observable<never> {
+      return NEVER;
+    }
+  }
+
+  @Controller()
+  class NearController {
+    constructor(@Inject('FAR') private readonly far: DrpcClient) {}
+
+    @MessagePattern('rows')
+    rows(): Observable<unknown> {
+      return this.far.send('rows', {});
+    }
+
+    @MessagePattern('rows by loop')
+    async *rowsByLoop(@Ctx() ctx: DrpcContext): AsyncGenerator<unknown> {
+      yield* this.far.stream('rows', {}, { signal: ctx.signal });
+    }
+
+    @MessagePattern('rows as they are')
+    rowsAsTheyAre(): AsyncIterable<unknown> {
+      return this.far.stream('rows');
+    }
+
+    @MessagePattern('fails')
+    fails(): Promise<unknown> {
+      return this.far.call('fails');
+    }
+
+    @MessagePattern('too slow')
+    tooSlow(): Promise<unknown> {
+      return this.far.call('slow', {}, { timeout: 1 });
+    }
+  }
+
+  async function start(server: DrpcServerOptions = {}): Promise<JoinedApps> {
+    const far = await JoinedApps.start([FarController]);
+    return JoinedApps.start([NearController], {
+      server,
+      module: { providers: [{ provide: 'FAR', useValue: far.client }] },
+    });
+  }
+
+  it.each(['rows', 'rows by loop', 'rows as they are'])(
+    'passes values and a cancel on: %s',
+    async (pattern) => {
+      const { client } = await start();
+      const rows: unknown[] = [];
+      for await (const row of client.stream(pattern)) {
+        rows.push(row);
+        if (rows.length === 3) break;
+      }
+      expect(rows).toEqual([1, 2, 3]);
+      await log.seen('far left, aborted: true');
+      expect(log.entries.filter((entry) => entry.startsWith('far left'))).toHaveLength(1);
+    },
+  );
+
+  it('keeps the errors of the other to itself, but for a deadline', async () => {
+    const { client } = await start();
+    await expect(client.call('fails')).rejects.toMatchObject({ code: 2, message: 'Internal server error' });
+    await expect(client.call('too slow')).rejects.toMatchObject({ code: 4, message: 'deadline exceeded' });
+  });
+
+  it('passes them on with forwardErrors', async () => {
+    const { client } = await start({ forwardErrors: true });
+    await expect(client.call('fails')).rejects.toMatchObject({ code: 9, message: 'far away' });
+  });
+});
+
 describe('an application with several servers', () => {
   @Controller()
   class MixedController {

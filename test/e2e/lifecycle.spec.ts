@@ -10,6 +10,7 @@ import {
   DrpcServer,
   DrpcStatus,
   DrpcStream,
+  type DrpcClientOptions,
   type DrpcServerOptions,
 } from 'nestjs-drpc';
 import { createInMemoryNetwork } from 'nestjs-drpc/testing';
@@ -257,7 +258,14 @@ describe('app.close()', () => {
 });
 
 describe('a rolling restart under load', () => {
-  it.each(['tcp', 'unix'] as const)('loses no call and runs none twice, over %s', async (over) => {
+  const three = { connections: 3, balance: 'leastLoaded' } as const;
+
+  it.each<[over: 'tcp' | 'unix', how: string, options: DrpcClientOptions]>([
+    ['tcp', 'one connection each', {}],
+    ['unix', 'one connection each', {}],
+    ['tcp', 'three connections each', three],
+    ['unix', 'three connections each', three],
+  ])('loses no call and runs none twice, over %s with %s', async (over, _how, options) => {
     /** How often each call was run. */
     const runs = new Map<number, number>();
     @Controller()
@@ -296,7 +304,9 @@ describe('a rolling restart under load', () => {
       urls: places.map(({ port, path }) => (path ? `drpc+unix:${path}` : `drpc://127.0.0.1:${port}`)),
       reconnectDelay: 1,
       maxReconnectDelay: 10,
+      ...options,
     });
+    const wanted = 2 * (options.connections ?? 1);
     const client = caller.get<DrpcClient>('SERVICE');
 
     let isOver = false;
@@ -333,7 +343,9 @@ describe('a rolling restart under load', () => {
         const without = lastId + 200;
         await until(() => lastId >= without);
         servers[at] = await start(place);
-        await until(() => client.unwrap().connections.filter(({ isDraining }) => !isDraining).length === 2);
+        await until(
+          () => client.unwrap().connections.filter(({ isDraining }) => !isDraining).length === wanted,
+        );
       }
     }
     isOver = true;
@@ -342,6 +354,40 @@ describe('a rolling restart under load', () => {
     expect(lastId).toBeGreaterThan(2400);
     expect([...runs.values()].filter((count) => count !== 1)).toEqual([]);
     expect(runs.size).toBe(lastId);
+  });
+});
+
+describe('the restart of the only server', () => {
+  it('loses no call that may wait', async () => {
+    const apps = await JoinedApps.start([SlowController], {
+      server: { gracePeriod: 10_000 },
+      client: { failFast: false, reconnectDelay: 1, maxReconnectDelay: 5 },
+    });
+    let isOver = false;
+    onTestFinished(() => {
+      isOver = true;
+    });
+    let calls = 0;
+    const failures: unknown[] = [];
+    const worker = async (): Promise<void> => {
+      while (!isOver) {
+        const id = ++calls;
+        const answer = await apps.client.call('echo', id).catch((error: unknown) => error);
+        if (answer !== id) failures.push(answer);
+        await turn();
+      }
+    };
+    const load = Promise.all(Array.from({ length: 20 }, worker));
+    for (let round = 0; round < 5; round++) {
+      const reached = calls + 100;
+      while (calls < reached && !isOver) await turn();
+      await apps.server.close();
+      await new Promise((resolve) => apps.server.listen(resolve));
+    }
+    isOver = true;
+    await load;
+    expect(failures).toEqual([]);
+    expect(calls).toBeGreaterThan(500);
   });
 });
 
