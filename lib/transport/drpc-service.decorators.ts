@@ -7,7 +7,7 @@ import type { MethodRef } from '../service/bind-methods.js';
 import type { FieldsOf, IfRequestStream, IfResponseStream, MessageOf } from '../service/method-types.js';
 import type { DescMessage, DescMethod } from '../service/protobuf-es.types.js';
 import { rpcOf } from '../service/service-definition.js';
-import { METHOD_EXTRA } from './method-extras.js';
+import { methodExtra } from './method-extras.js';
 
 /** Where Nest's parameter decorators leave what a method takes. */
 const PARAM_ARGS_METADATA = '__routeArguments__';
@@ -96,7 +96,7 @@ export function DrpcMethod(serviceOrMethod?: string | DescMethod, name?: string)
           };
     const pattern =
       'kind' in ref ? rpcOf(ref.parent.typeName, ref.name) : { service: ref.service, rpc: ref.method };
-    return MessagePattern(pattern, DRPC_TRANSPORT, { [METHOD_EXTRA]: ref })(target, key, descriptor);
+    return MessagePattern(pattern, DRPC_TRANSPORT, methodExtra(ref))(target, key, descriptor);
   };
 }
 

@@ -82,14 +82,34 @@ describe('a server of protobuf services', () => {
 
   it('may listen again', async () => {
     const server = new DrpcServer({ port: 0, services: [GreeterService] });
-    server.addHandler({ service: 'Greeter', rpc: 'Ping' }, async () => undefined, false, {
-      drpcMethod: { service: 'Greeter', method: 'Ping' },
-    });
+    addPing(server);
     for (let times = 0; times < 2; times++) {
       const error = await new Promise((resolve) => server.listen(resolve));
       expect(error).toBeUndefined();
       await server.close();
     }
+  });
+});
+
+/** As Nest adds a decorated handler. */
+function addPing(server: DrpcServer): Record<string, unknown> {
+  class Handlers {
+    @DrpcMethod(GreeterService.method.ping)
+    ping(): void {}
+  }
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- its metadata is looked up
+  const { ping } = Handlers.prototype;
+  const extras = Reflect.getMetadata('microservices:pattern_extras', ping) as Record<string, unknown>;
+  server.addHandler('/interop.v1.Greeter/Ping', async () => undefined, false, extras);
+  return extras;
+}
+
+describe('the extras of a handler', () => {
+  it('show the rpc alone: a descriptor would lead to its whole file', () => {
+    const extras = addPing(new DrpcServer({ port: 0 }));
+    expect(JSON.parse(JSON.stringify(extras))).toEqual({
+      drpcMethod: { name: '/interop.v1.Greeter/Ping' },
+    });
   });
 });
 

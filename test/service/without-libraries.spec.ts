@@ -8,7 +8,7 @@ const PEERS = ['@nestjs', 'rxjs', 'reflect-metadata'];
 /** Runs `body`, and answers with what it returns, or the message of what it throws. */
 const program = (body: string): string => `
   require('reflect-metadata');
-  const { DrpcClient, DrpcServer } = require('nestjs-drpc');
+  const { DrpcClient, DrpcMethod, DrpcServer } = require('nestjs-drpc');
   const listen = (server) => new Promise((resolve, reject) => server.listen((error) => (error ? reject(error) : resolve())));
   const desc = { kind: 'rpc', name: 'SayHello', localName: 'sayHello', methodKind: 'unary' };
   const greeter = { kind: 'service', typeName: 'a.Greeter', name: 'Greeter', methods: [desc], method: { sayHello: desc } };
@@ -69,7 +69,7 @@ describe('the package without the libraries of protobuf', () => {
     ['server-desc', 'await listen(new DrpcServer({ port: 0, services: [greeter] }));', protobufNeeded],
     [
       'server-method',
-      "const server = new DrpcServer({ port: 0 }); server.addHandler('x', async () => {}, false, { drpcMethod: desc }); await listen(server);",
+      "const server = new DrpcServer({ port: 0 }); class Handlers { ping() {} } const { ping } = Handlers.prototype; DrpcMethod(desc)(Handlers.prototype, 'ping', { value: ping }); server.addHandler('x', ping, false, Reflect.getMetadata('microservices:pattern_extras', ping)); await listen(server);",
       protobufNeeded,
     ],
   ])(
