@@ -72,6 +72,8 @@ export class MuxWriter {
   #full: { slab: Buffer; length: number }[] = [];
   #fullBytes = 0;
   #spare: Buffer | undefined;
+  /** Slabs up to this size are used again. */
+  #keptSize = FIRST_SLAB;
   #inFlight: Buffer | undefined;
   #inFlightBytes = 0;
   #littleUsed = 0;
@@ -342,6 +344,7 @@ export class MuxWriter {
     // The slabs double from one to the next, so a connection that writes little holds little.
     const wanted = Math.max(size, Math.min(this.#slab.length * 2, LARGEST_SLAB));
     this.#slab = this.#takeSlab(wanted);
+    this.#keptSize = Math.max(this.#keptSize, Math.min(this.#slab.length, LARGEST_SLAB));
   }
 
   #takeSlab(size: number): Buffer {
@@ -354,7 +357,7 @@ export class MuxWriter {
   }
 
   #reuse(slab: Buffer): void {
-    if (slab.length > LARGEST_SLAB + MAX_HEADER_SIZE) return;
+    if (slab.length > this.#keptSize) return;
     if (!this.#spare || this.#spare.length < slab.length) this.#spare = slab;
   }
 
@@ -391,6 +394,7 @@ export class MuxWriter {
       this.#littleUsed = 0;
       this.#spare = undefined;
       size = FIRST_SLAB;
+      this.#keptSize = size;
     }
     this.#at = 0;
     this.#slab = this.#takeSlab(size);
