@@ -430,11 +430,15 @@ async function underWay(row: Row, call: Subscribed): Promise<void> {
   await call.count(row.answers.length);
 }
 
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** Checks that nothing else was seen, in whatever order. */
 async function expectSeen(expected: string[]): Promise<void> {
   for (const entry of expected) await scene.log.seen(entry);
   // Whatever is still on its way from one callback to the next.
-  await new Promise((resolve) => setImmediate(resolve));
+  await turn();
   expect([...scene.log.entries].sort()).toEqual([...expected].sort());
 }
 
@@ -538,4 +542,80 @@ describe.each(CELLS)('a call of %s over %s', (row, over) => {
       row.endsWithLast ? [...row.received, 'CloseSend'] : row.received,
     );
   });
+});
+
+describe.each(ROWS)('a call of %s, during an async guard,', (row) => {
+  it.each(ENDINGS.map((ending) => [ending.how, ending] as const))(
+    'is stopped by %s, and never reaches its handler',
+    async (_how, ending) => {
+      scene.guard = new Gate();
+      const way = ending.begin();
+      const apps = await connectedApps('memory', way.client);
+      const call = new Subscribed(apps, row, way.options);
+      await scene.log.seen('guard');
+      // An iterable gives its first request when it is pulled.
+      await turn();
+      await ending.end(apps, call, way);
+      await scene.log.seen(`signal: ${ending.cause}`);
+      scene.guard.open();
+      await expectSeen([...GUARD, `signal: ${ending.cause}`, ...row.source]);
+      await apps.fence();
+      const { cancels, error, heard } = ending;
+      expect(apps.tap.sent(row.pattern)).toEqual(cancels ? [...row.sent, 'Cancel'] : row.sent);
+      expect(apps.tap.received(row.pattern)).toEqual(error ? [error] : []);
+      expect(call.heard).toEqual(heard ? [heard] : []);
+    },
+  );
+});
+
+describe.each(ROWS)('a call of %s, before it is connected,', (row) => {
+  const AT_THE_CALLER = [
+    'unsubscribing',
+    'an AbortSignal',
+    'its deadline, seen first by the client',
+    'app.close() of its caller',
+  ];
+
+  it.each(
+    ENDINGS.filter(({ how }) => AT_THE_CALLER.includes(how)).map((ending) => [ending.how, ending] as const),
+  )('is stopped by %s, and leaves no trace', async (_how, ending) => {
+    const gate = new Gate();
+    const way = ending.begin();
+    const apps = await JoinedApps.start([MatrixController], { mayDial: gate.opened, client: way.client });
+    const call = new Subscribed(apps, row, way.options);
+    await ending.end(apps, call, way);
+    gate.open();
+    await apps.client.connect();
+    await apps.fence();
+    expect(apps.tap.sent(row.pattern)).toEqual([]);
+    expect(call.heard).toEqual(ending.heard ? [ending.heard] : []);
+    await expectSeen([]);
+  });
+});
+
+describe.each(ROWS)('a call of %s that has ended', (row) => {
+  it.each(ENDINGS.map((ending) => [ending.how, ending] as const))(
+    'is not touched by %s',
+    async (_how, ending) => {
+      scene.isLong = false;
+      const way = ending.begin();
+      const apps = await connectedApps('memory', way.client);
+      const call = new Subscribed(apps, row, way.options);
+      await call.count(row.answers.length);
+      // Those of Observables stay open behind their last answer: they are ended by take().
+      if (!row.endsWithLast) call.subscription.unsubscribe();
+      await scene.log.seen('interceptor: finalized');
+      await apps.fence();
+      const [sent, received, heard] = [
+        apps.tap.sent(row.pattern),
+        apps.tap.received(row.pattern),
+        [...call.heard],
+      ];
+      await ending.end(apps, call, way);
+      await apps.fence();
+      expect(apps.tap.sent(row.pattern)).toEqual(sent);
+      expect(apps.tap.received(row.pattern)).toEqual(received);
+      expect(call.heard).toEqual(heard);
+    },
+  );
 });
