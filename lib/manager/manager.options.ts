@@ -1,5 +1,5 @@
 import { systemClock, type Clock } from '../clock/clock.js';
-import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.js';
+import { DEFAULT_STREAM_WINDOW } from '../stream/recv-window.js';
 import type { ErrorForm } from '../wire/error-payload.js';
 import { DEFAULT_MAXIMUM_BUFFER_SIZE } from '../wire/frame-reader.js';
 import { DEFAULT_BULK_SIZE, DEFAULT_WRITER_BUFFER_SIZE } from '../wire/mux-writer.js';
@@ -139,10 +139,11 @@ function assertLeast(least: number, options: Readonly<Record<string, number>>): 
   }
 }
 
-/** A window may not exist, but a small one would make frames of almost nothing. */
+/** The smallest window there may be; peers that announce one must announce more. */
+const LEAST_WINDOW = 1024;
+
+/** There may be no window, but one of a few bytes would make frames of nothing. */
 function assertWindow(name: string, value: number): void {
-  if (value === 0 || (Number.isInteger(value) && value >= MIN_STREAM_WINDOW)) return;
-  throw new RangeError(
-    `${name} is ${value}: it must be 0 or a whole number of at least ${MIN_STREAM_WINDOW}`,
-  );
+  if (value === 0 || (Number.isInteger(value) && value >= LEAST_WINDOW)) return;
+  throw new RangeError(`${name} is ${value}: it must be 0 or a whole number of at least ${LEAST_WINDOW}`);
 }

@@ -98,13 +98,20 @@ export class RawPeer {
   /** The bytes that the manager wrote since this was last asked; all that can be written is. */
   sentBytes(): Buffer {
     do this.clock.turn();
-    while (this.socket.release());
+    while (this.socket.release() || this.#giveWriterItsTurn());
     return this.socket.takeWritten();
   }
 
   /** The same as lines. */
   sent(): string[] {
     return describeFrames(this.sentBytes());
+  }
+
+  /** A writer that has much to do lets the event loop go round in between. */
+  #giveWriterItsTurn(): boolean {
+    if (this.manager.writer.pending === 0 || this.clock.pendingYields === 0) return false;
+    this.clock.yielded();
+    return true;
   }
 
   #accept(stream: Stream): void {

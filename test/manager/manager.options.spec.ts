@@ -73,9 +73,9 @@ describe('resolveManagerOptions', () => {
   });
 
   it.each<[keyof ManagerOptions, number, string]>([
-    ['sendWindow', -1, 'sendWindow is -1: it must be 0 or a whole number of at least 65536'],
-    ['sendWindow', 1000, 'sendWindow is 1000: it must be 0 or a whole number of at least 65536'],
-    ['recvWindow', 65_535, 'recvWindow is 65535: it must be 0 or a whole number of at least 65536'],
+    ['sendWindow', -1, 'sendWindow is -1: it must be 0 or a whole number of at least 1024'],
+    ['sendWindow', 1000, 'sendWindow is 1000: it must be 0 or a whole number of at least 1024'],
+    ['recvWindow', 1023, 'recvWindow is 1023: it must be 0 or a whole number of at least 1024'],
     ['recvWindow', NaN, 'recvWindow is NaN'],
     ['splitSize', NaN, 'splitSize is NaN: it must be a whole number'],
     ['splitSize', 1.5, 'splitSize is 1.5: it must be a whole number'],
