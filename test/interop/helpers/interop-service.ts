@@ -38,6 +38,11 @@ export class InteropService {
     return (this.server.address() as AddressInfo).port;
   }
 
+  /** A provider or controller of the application. */
+  get<T>(type: Type<T>): T {
+    return this.#app.get(type);
+  }
+
   close(): Promise<void> {
     return this.#app.close();
   }
