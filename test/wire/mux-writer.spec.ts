@@ -304,7 +304,9 @@ describe('MuxWriter', () => {
       rig.drain();
       expect(slabs.at(-1)).toBe(2 * (64 * KIB + MAX_HEADER_SIZE));
       const make = vi.spyOn(Buffer, 'allocUnsafeSlow');
-      onTestFinished(() => void make.mockRestore());
+      onTestFinished(() => {
+        make.mockRestore();
+      });
       for (let i = 0; i < 500; i++) {
         rig.send(1, 100 + i, 'little');
         rig.drain();
