@@ -60,7 +60,7 @@ async function settled(count: () => Promise<number>): Promise<number> {
   return before;
 }
 
-describe('1 GiB past a reader that stands still again and again', () => {
+describe('1 GiB past a reader that stands still again and again', { timeout: 120_000 }, () => {
   it('of a generator, to for await: the service makes no more than the reader takes', async () => {
     const before = residentSize(service.pid!);
     const request = Buffer.from(JSON.stringify({ count: ROWS, size: ROW }));

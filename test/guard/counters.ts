@@ -1,0 +1,42 @@
+import { createHook } from 'node:async_hooks';
+import { Socket, type AddressInfo } from 'node:net';
+import { vi } from 'vitest';
+
+/** Writes to TCP sockets of this process, by the end that made them. */
+export interface Writes {
+  client: number;
+  server: number;
+}
+
+/** Counts the writes of the connections with a server on `address` while `task` runs. */
+export async function countWrites({ port }: AddressInfo, task: () => Promise<unknown>): Promise<Writes> {
+  const writes: Writes = { client: 0, server: 0 };
+  const write = vi.spyOn(Socket.prototype, 'write');
+  await task();
+  for (const { remotePort, localPort } of write.mock.contexts as Socket[]) {
+    if (remotePort === port) writes.client++;
+    else if (localPort === port) writes.server++;
+  }
+  write.mockRestore();
+  return writes;
+}
+
+/** Counts what `task`, which calls back when it is done, makes of a kind that async_hooks can see. */
+export function countMade(kind: 'PROMISE' | 'Timeout', task: (done: () => void) => void): Promise<number> {
+  let made = 0;
+  const hook = createHook({
+    init: (_id, type) => {
+      if (type === kind) made++;
+    },
+  });
+  return new Promise((resolve) => {
+    // In a turn of its own: what the caller waits with is not the task's.
+    setImmediate(() => {
+      hook.enable();
+      task(() => {
+        hook.disable();
+        resolve(made);
+      });
+    });
+  });
+}
