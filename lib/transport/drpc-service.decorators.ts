@@ -1,12 +1,13 @@
 import type { ReadableStream } from 'node:stream/web';
 import { Controller, type ControllerOptions } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import type { Observable } from 'rxjs';
+import { Observable } from 'rxjs';
 import { DRPC_TRANSPORT } from '../bridge/transport-id.js';
 import type { MethodRef } from '../service/bind-methods.js';
 import type { FieldsOf, IfRequestStream, IfResponseStream, MessageOf } from '../service/method-types.js';
 import type { DescMessage, DescMethod } from '../service/protobuf-es.types.js';
 import { rpcOf } from '../service/service-definition.js';
+import { DrpcStream } from './drpc.decorators.js';
 import { methodExtra } from './method-extras.js';
 
 /** Where Nest's parameter decorators leave what a method takes. */
@@ -82,11 +83,8 @@ export function DrpcMethod<Method extends DescMethod>(method: Method): DrpcMetho
 export function DrpcMethod(service?: string, method?: string): MethodDecorator;
 export function DrpcMethod(serviceOrMethod?: string | DescMethod, name?: string): MethodDecorator {
   return (target, key, descriptor) => {
-    // As Nest does for gRPC; for other transports it gives the payload alone.
-    if (!Reflect.hasMetadata(PARAM_ARGS_METADATA, target.constructor, key)) {
-      Payload()(target, key, 0);
-      Ctx()(target, key, 1);
-    }
+    if (!Reflect.hasMetadata(PARAM_ARGS_METADATA, target.constructor, key))
+      giveRequestAndContext(target, key);
     const ref: MethodRef =
       typeof serviceOrMethod === 'object'
         ? serviceOrMethod
@@ -98,6 +96,15 @@ export function DrpcMethod(serviceOrMethod?: string | DescMethod, name?: string)
       'kind' in ref ? rpcOf(ref.parent.typeName, ref.name) : { service: ref.service, rpc: ref.method };
     return MessagePattern(pattern, DRPC_TRANSPORT, methodExtra(ref))(target, key, descriptor);
   };
+}
+
+/** As Nest does for gRPC; to handlers of other transports it gives the payload alone. */
+function giveRequestAndContext(target: object, key: string | symbol): void {
+  const types = Reflect.getMetadata('design:paramtypes', target, key) as readonly unknown[] | undefined;
+  // A ValidationPipe would take the stream for a message of the class Observable.
+  if (types?.[0] === Observable) DrpcStream()(target, key, 0);
+  else Payload()(target, key, 0);
+  Ctx()(target, key, 1);
 }
 
 function capitalized(text: string): string {

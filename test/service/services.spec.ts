@@ -1,10 +1,17 @@
 import { create, createRegistry, toJson } from '@bufbuild/protobuf';
-import { Controller, type Type } from '@nestjs/common';
+import { Controller, ValidationPipe, type Type } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
-import { firstValueFrom, from, lastValueFrom, map, of, toArray, type Observable } from 'rxjs';
+import { IsString } from 'class-validator';
+import { firstValueFrom, from, lastValueFrom, map, of, toArray, Observable } from 'rxjs';
 import { beforeEach, describe, expect, it } from 'vitest';
 
-import { DrpcContext, DrpcMethod, type DrpcClientOptions, type DrpcServerOptions } from '../../lib/index.js';
+import {
+  DrpcContext,
+  DrpcMethod,
+  type DrpcClientOptions,
+  type DrpcServerOptions,
+  type DrpcServiceClient,
+} from '../../lib/index.js';
 import {
   AllTypesSchema,
   Color,
@@ -157,6 +164,49 @@ describe('a handler of @DrpcMethod()', () => {
     expect(await collect(greeter.listHellos({ name: 'Nest' }, options))).toMatchObject([
       { message: 'Nest hi' },
     ]);
+  });
+});
+
+describe('a handler of @DrpcMethod() behind a global ValidationPipe', () => {
+  class HelloDto {
+    @IsString() name!: string;
+  }
+
+  @Controller()
+  class Greeters {
+    @DrpcMethod('Greeter', 'SayHello')
+    sayHello({ name }: HelloDto, context: DrpcContext): { message: string } {
+      return { message: `${name} ${context.signal.aborted} ${context instanceof DrpcContext}` };
+    }
+
+    @DrpcMethod('Greeter', 'Chat')
+    chat(requests: Observable<HelloDto>, context: DrpcContext): Observable<{ message: string }> {
+      return requests.pipe(map(({ name }) => ({ message: `${name} ${context.signal.aborted}` })));
+    }
+  }
+
+  // Fields that are not set are left out, so that there is something to miss.
+  const strict = { ...proto, loader: {} };
+
+  async function start(): Promise<DrpcServiceClient<typeof GreeterService>> {
+    const pipe = new ValidationPipe({ whitelist: true, forbidNonWhitelisted: true, transform: true });
+    const app = await GreetingApp.start([Greeters], strict, (nest) => nest.useGlobalPipes(pipe));
+    return app.client().service(GreeterService);
+  }
+
+  it('gets its context and its stream as they are', async () => {
+    const greeter = await start();
+    expect((await greeter.sayHello({ name: 'Nest' })).message).toBe('Nest false true');
+    expect(await collect(greeter.chat(of({ name: 'Nest' })))).toMatchObject([{ message: 'Nest false' }]);
+  });
+
+  it('has its request checked', async () => {
+    const greeter = await start();
+    await expect(greeter.sayHello({})).rejects.toMatchObject({ code: 3, message: 'name must be a string' });
+    await expect(greeter.sayHello({ name: 'Nest', hang: true })).rejects.toMatchObject({
+      code: 3,
+      message: 'property hang should not exist',
+    });
   });
 });
 

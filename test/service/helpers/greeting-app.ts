@@ -20,11 +20,16 @@ export class GreetingApp {
     this.#server = server;
   }
 
-  static async start(controllers: Type[], options: DrpcServerOptions = {}): Promise<GreetingApp> {
+  static async start(
+    controllers: Type[],
+    options: DrpcServerOptions = {},
+    prepare?: (app: INestMicroservice) => unknown,
+  ): Promise<GreetingApp> {
     const server = new DrpcServer({ port: 0, gracePeriod: 0, ...options });
     const module = await Test.createTestingModule({ controllers }).compile();
     const app = module.createNestMicroservice({ strategy: server });
     app.useLogger(false);
+    prepare?.(app);
     onTestFinished(() => app.close());
     await app.listen();
     return new GreetingApp(app, server);
