@@ -38,6 +38,12 @@ export interface ConnectionLimits {
   writerBufferSize?: number;
   /** Beyond this, streams that send much take turns. Default: 128 KiB. */
   bulkSize?: number;
+  /** Bytes handed to the socket at once; a larger frame goes out by itself. Default: 128 KiB. */
+  writeSize?: number;
+  /** Bytes that control frames may wait beyond `writerBufferSize`; more end the connection. Default: 1 MiB. */
+  controlBufferSize?: number;
+  /** Messages of several frames that may be unfinished on the wire at once. Default: 8. */
+  maxUnfinishedMessages?: number;
   /** How long half a frame may take. Default: 30 s. */
   frameTimeout?: number;
   /** How long a full queue of a peer without windows may stop all reading. Default: 30 s. */
@@ -62,6 +68,9 @@ export const CONNECTION_LIMITS: Readonly<Record<keyof ConnectionLimits, NumberRu
   maxQueuedBytes: { default: 64 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },
   writerBufferSize: { default: 1 * MIB, min: 1, max: MAX_SIZE },
   bulkSize: { default: 128 * KIB, min: 1, max: MAX_SIZE },
+  writeSize: { default: 128 * KIB, min: 1, max: MAX_SIZE },
+  controlBufferSize: { default: 1 * MIB, min: 0, max: MAX_SIZE },
+  maxUnfinishedMessages: { default: 8, min: 1, max: MAX_SIZE },
   frameTimeout: { default: 30_000, min: 1, max: MAX_TIME },
   stallTimeout: { default: 30_000, min: 1, max: MAX_TIME },
   pingInterval: { default: 30_000, min: 0, max: MAX_TIME },

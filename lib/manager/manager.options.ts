@@ -2,7 +2,13 @@ import { systemClock, type Clock } from '../clock/clock.js';
 import { DEFAULT_STREAM_WINDOW } from '../stream/recv-window.js';
 import type { ErrorForm } from '../wire/error-payload.js';
 import { DEFAULT_MAXIMUM_BUFFER_SIZE } from '../wire/frame-reader.js';
-import { DEFAULT_BULK_SIZE, DEFAULT_WRITER_BUFFER_SIZE } from '../wire/mux-writer.js';
+import {
+  DEFAULT_BULK_SIZE,
+  DEFAULT_CONTROL_BUFFER_SIZE,
+  DEFAULT_MAX_UNFINISHED_MESSAGES,
+  DEFAULT_WRITE_SIZE,
+  DEFAULT_WRITER_BUFFER_SIZE,
+} from '../wire/mux-writer.js';
 import { DEFAULT_SPLIT_SIZE } from '../wire/split.js';
 import type { PreambleMode } from './greeting.js';
 import type { MemoryBudget } from './memory-budget.js';
@@ -52,6 +58,12 @@ export interface ManagerOptions {
   writerBufferSize?: number;
   /** Beyond this, streams that send much wait their turn. Default: 128 KiB. */
   bulkSize?: number;
+  /** Bytes handed to the socket at once; a larger frame goes out by itself. Default: 128 KiB. */
+  writeSize?: number;
+  /** Bytes that control frames may wait beyond `writerBufferSize`; more end the connection. Default: 1 MiB. */
+  controlBufferSize?: number;
+  /** Messages of several frames that may be unfinished on the wire at once. Default: 8. */
+  maxUnfinishedMessages?: number;
   /** How long half a frame may take. Default: 30 s. */
   frameTimeout?: number;
   /** How long a full queue of a peer without windows may stop all reading. Default: 30 s. */
@@ -87,6 +99,9 @@ export function resolveManagerOptions({
   maxQueuedBytes = 64 * MIB,
   writerBufferSize = DEFAULT_WRITER_BUFFER_SIZE,
   bulkSize = DEFAULT_BULK_SIZE,
+  writeSize = DEFAULT_WRITE_SIZE,
+  controlBufferSize = DEFAULT_CONTROL_BUFFER_SIZE,
+  maxUnfinishedMessages = DEFAULT_MAX_UNFINISHED_MESSAGES,
   frameTimeout = 30_000,
   stallTimeout = 30_000,
   isFedByHand = false,
@@ -103,9 +118,11 @@ export function resolveManagerOptions({
     maxNameSize,
     maxStreams,
   });
-  assertLeast(0, { maxReceivedBytes, sendQueueSize, maxQueuedBytes, frameTimeout, stallTimeout });
+  assertLeast(0, { maxReceivedBytes, sendQueueSize, maxQueuedBytes, controlBufferSize });
+  assertLeast(0, { frameTimeout, stallTimeout });
   // With nothing of these, nothing would ever move.
-  assertLeast(1, { recvQueueMessages, recvQueueSize, writerBufferSize, bulkSize });
+  assertLeast(1, { recvQueueMessages, recvQueueSize, writerBufferSize, bulkSize, writeSize });
+  assertLeast(1, { maxUnfinishedMessages });
   return {
     clock,
     errorForm,
@@ -126,6 +143,9 @@ export function resolveManagerOptions({
     maxQueuedBytes,
     writerBufferSize,
     bulkSize,
+    writeSize,
+    controlBufferSize,
+    maxUnfinishedMessages,
     frameTimeout,
     stallTimeout,
     isFedByHand,

@@ -12,7 +12,7 @@ import { BufferPool } from '../wire/buffer-pool.js';
 import { marshalError, type ErrorForm } from '../wire/error-payload.js';
 import { headerByte, type FrameHeader } from '../wire/frame.js';
 import { isKnownKind, Kind } from '../wire/kind.js';
-import { DEFAULT_CONTROL_SIZE, MuxWriter } from '../wire/mux-writer.js';
+import { MuxWriter } from '../wire/mux-writer.js';
 import { uint64, type Uint64 } from '../wire/varint.js';
 import { ActiveStreams } from './active-streams.js';
 import { Greeting, PREAMBLE } from './greeting.js';
@@ -136,7 +136,10 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
       bufferSize: this.#options.writerBufferSize,
       bulkSize: this.#options.bulkSize,
       // One frame may pass the cap as well.
-      controlSize: DEFAULT_CONTROL_SIZE + Math.min(this.#options.splitSize, this.#options.maxSendSize),
+      controlBufferSize:
+        this.#options.controlBufferSize + Math.min(this.#options.splitSize, this.#options.maxSendSize),
+      writeSize: this.#options.writeSize,
+      maxUnfinishedMessages: this.#options.maxUnfinishedMessages,
       onError: (error) => this.terminate(this.#closedBy(error)),
     });
     if (!this.isServer && mode === true) this.writer.prefix(PREAMBLE);

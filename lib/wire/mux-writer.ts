@@ -10,10 +10,12 @@ export const DEFAULT_WRITER_BUFFER_SIZE = 1024 * 1024;
 /** While more than this waits, streams that send much wait their turn, so that small calls stay quick. */
 export const DEFAULT_BULK_SIZE = 128 * 1024;
 /** Control frames may pass the cap by this much; a peer that leaves more unread has left. */
-export const DEFAULT_CONTROL_SIZE = 1024 * 1024;
+export const DEFAULT_CONTROL_BUFFER_SIZE = 1024 * 1024;
+/** The most that is handed to the socket at once, by default: 128 KiB, two of the largest frames. */
+export const DEFAULT_WRITE_SIZE = 2 * DEFAULT_SPLIT_SIZE;
+/** Messages of several frames that may be unfinished on the wire at once, by default. */
+export const DEFAULT_MAX_UNFINISHED_MESSAGES = 8;
 
-/** The most that is handed to the socket at once is one slab: two of the largest frames that are sent by default. */
-const LARGEST_SLAB = 2 * (DEFAULT_SPLIT_SIZE + MAX_HEADER_SIZE);
 const FIRST_SLAB = 8 * 1024;
 /** A sender that appended no more than this since the last write counts as small. */
 const SMALL_SHARE = 16 * 1024;
@@ -23,8 +25,6 @@ const UNMEASURED_TEXT = 1024;
 const TURN_TIME = 0.5;
 /** After so many writes that used little of the slab, it is exchanged for a small one. */
 const SHRINK_AFTER = 64;
-/** Messages of several frames that may be unfinished on the wire at once. */
-export const MAX_UNFINISHED_MESSAGES = 8;
 
 /** A stream as the writer sees it: something that wants to append when its turn comes. */
 export interface Sender {
@@ -45,7 +45,10 @@ export interface MuxWriterOptions {
   /** Bytes that may wait, see {@link DEFAULT_WRITER_BUFFER_SIZE}. */
   bufferSize?: number;
   bulkSize?: number;
-  controlSize?: number;
+  controlBufferSize?: number;
+  /** Bytes of a write, see {@link DEFAULT_WRITE_SIZE}; a frame that is larger goes out by itself. */
+  writeSize?: number;
+  maxUnfinishedMessages?: number;
 }
 
 /**
@@ -64,7 +67,10 @@ export class MuxWriter {
   readonly #onError: (error: Error) => void;
   readonly #bufferSize: number;
   readonly #bulkSize: number;
-  readonly #controlSize: number;
+  readonly #controlBufferSize: number;
+  readonly #maxUnfinishedMessages: number;
+  /** A write is one slab at most: two of the largest frames fit with their headers. */
+  readonly #largestSlab: number;
 
   /** The slab being filled, up to `#at`. */
   #slab: Buffer = Buffer.allocUnsafeSlow(FIRST_SLAB);
@@ -129,7 +135,9 @@ export class MuxWriter {
     this.#onError = options.onError;
     this.#bufferSize = options.bufferSize ?? DEFAULT_WRITER_BUFFER_SIZE;
     this.#bulkSize = Math.min(options.bulkSize ?? DEFAULT_BULK_SIZE, this.#bufferSize);
-    this.#controlSize = options.controlSize ?? DEFAULT_CONTROL_SIZE;
+    this.#controlBufferSize = options.controlBufferSize ?? DEFAULT_CONTROL_BUFFER_SIZE;
+    this.#maxUnfinishedMessages = options.maxUnfinishedMessages ?? DEFAULT_MAX_UNFINISHED_MESSAGES;
+    this.#largestSlab = (options.writeSize ?? DEFAULT_WRITE_SIZE) + 2 * MAX_HEADER_SIZE;
   }
 
   /** Bytes appended and not yet handed to the socket. */
@@ -188,7 +196,7 @@ export class MuxWriter {
 
   /** Takes a place for a message of several frames; false: the sender is called when there is one. */
   beginMessage(sender: Sender): boolean {
-    if (this.#unfinishedMessages >= MAX_UNFINISHED_MESSAGES) {
+    if (this.#unfinishedMessages >= this.#maxUnfinishedMessages) {
       this.#longWaiters.add(sender);
       return false;
     }
@@ -299,7 +307,7 @@ export class MuxWriter {
 
   /** Also when a sender ended to whom a place had been offered. */
   #offerPlace(): void {
-    if (this.#longWaiters.size === 0 || this.#unfinishedMessages >= MAX_UNFINISHED_MESSAGES) return;
+    if (this.#longWaiters.size === 0 || this.#unfinishedMessages >= this.#maxUnfinishedMessages) return;
     this.enqueue(takeFirst(this.#longWaiters));
   }
 
@@ -342,9 +350,9 @@ export class MuxWriter {
       }
     } else this.#reuse(this.#slab);
     // The slabs double from one to the next, so a connection that writes little holds little.
-    const wanted = Math.max(size, Math.min(this.#slab.length * 2, LARGEST_SLAB));
+    const wanted = Math.max(size, Math.min(this.#slab.length * 2, this.#largestSlab));
     this.#slab = this.#takeSlab(wanted);
-    this.#keptSize = Math.max(this.#keptSize, Math.min(this.#slab.length, LARGEST_SLAB));
+    this.#keptSize = Math.max(this.#keptSize, Math.min(this.#slab.length, this.#largestSlab));
   }
 
   #takeSlab(size: number): Buffer {
@@ -417,13 +425,13 @@ export class MuxWriter {
 
   /** Whether so much waits that only control frames can have brought it there. */
   #isOverflow(): boolean {
-    return this.pending > this.#bufferSize + this.#controlSize;
+    return this.pending > this.#bufferSize + this.#controlBufferSize;
   }
 
   #checkOverflow(): void {
     this.#isOverflowing = false;
     if (!this.#isOverflow()) return;
-    const limit = this.#bufferSize + this.#controlSize;
+    const limit = this.#bufferSize + this.#controlBufferSize;
     this.#fail(
       new ClosedError(
         `${this.pending} bytes wait for a peer that does not read: at most ${limit} may, control frames included`,

@@ -16,7 +16,7 @@ const TIMES = new Set(
   ),
 );
 const COUNTS = new Set(
-  'recvQueueMessages maxConnections maxStreams maxHandlers connections maxStreamsPerConnection maxQueuedCalls maxPatternLength'.split(
+  'recvQueueMessages maxUnfinishedMessages maxConnections maxStreams maxHandlers connections maxStreamsPerConnection maxQueuedCalls maxPatternLength'.split(
     ' ',
   ),
 );

@@ -5,7 +5,7 @@ import { Kind } from '../../lib/wire/kind.js';
 import {
   DEFAULT_BULK_SIZE,
   DEFAULT_WRITER_BUFFER_SIZE,
-  MAX_UNFINISHED_MESSAGES,
+  DEFAULT_MAX_UNFINISHED_MESSAGES,
   MuxWriter,
   type MuxWriterOptions,
   type Sender,
@@ -393,8 +393,9 @@ describe('MuxWriter', () => {
   describe('places for messages of several frames', () => {
     it('are eight; a ninth sender is called when one is free, in order', () => {
       const rig = new Rig();
-      for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) expect(rig.writer.beginMessage(noPump)).toBe(true);
-      expect(MAX_UNFINISHED_MESSAGES).toBe(8);
+      for (let i = 0; i < DEFAULT_MAX_UNFINISHED_MESSAGES; i++)
+        expect(rig.writer.beginMessage(noPump)).toBe(true);
+      expect(DEFAULT_MAX_UNFINISHED_MESSAGES).toBe(8);
       const called: string[] = [];
       const waiter = (name: string): Sender => ({
         pump() {
@@ -416,7 +417,7 @@ describe('MuxWriter', () => {
 
     it('go on to the next when the sender to whom one was offered has ended', () => {
       const rig = new Rig();
-      for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) rig.writer.beginMessage(noPump);
+      for (let i = 0; i < DEFAULT_MAX_UNFINISHED_MESSAGES; i++) rig.writer.beginMessage(noPump);
       const pump = vi.fn<() => boolean>(() => false);
       const [gone, next] = [{ pump: () => false }, { pump }];
       rig.writer.beginMessage(gone);
@@ -430,10 +431,11 @@ describe('MuxWriter', () => {
     it('are all free again when all messages have ended', () => {
       const rig = new Rig();
       for (let round = 0; round < 3; round++) {
-        for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) expect(rig.writer.beginMessage(noPump)).toBe(true);
+        for (let i = 0; i < DEFAULT_MAX_UNFINISHED_MESSAGES; i++)
+          expect(rig.writer.beginMessage(noPump)).toBe(true);
         expect(rig.writer.beginMessage(noPump)).toBe(false);
         rig.writer.remove(noPump);
-        for (let i = 0; i < MAX_UNFINISHED_MESSAGES; i++) rig.writer.endMessage();
+        for (let i = 0; i < DEFAULT_MAX_UNFINISHED_MESSAGES; i++) rig.writer.endMessage();
         rig.drain();
       }
       expect(rig.writer.waiting).toBe(0);
