@@ -71,16 +71,16 @@ export function DrpcService(options: ControllerOptions = {}): ClassDecorator {
 }
 
 /**
- * Serves a method that protoc-gen-es describes; the handler is checked against its messages. For DRPC alone.
- * Without parameter decorators a handler takes the request and the DrpcContext.
- */
-export function DrpcMethod<Method extends DescMethod>(method: Method): DrpcMethodDecorator<Method>;
-/**
  * Serves a method of the services that the options of `DrpcServer` name. For DRPC alone.
+ * Without parameter decorators a handler takes the request and the DrpcContext.
  * @param service with its package or without; default: the name of the class
  * @param method as the .proto file has it; default: the name of the handler, its first letter a capital
  */
 export function DrpcMethod(service?: string, method?: string): MethodDecorator;
+/**
+ * Serves a method that protoc-gen-es describes, otherwise the same; the handler is checked against its messages.
+ */
+export function DrpcMethod<Method extends DescMethod>(method: Method): DrpcMethodDecorator<Method>;
 export function DrpcMethod(serviceOrMethod?: string | DescMethod, name?: string): MethodDecorator {
   return (target, key, descriptor) => {
     if (!Reflect.hasMetadata(PARAM_ARGS_METADATA, target.constructor, key))

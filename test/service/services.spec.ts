@@ -167,6 +167,15 @@ describe('a handler of @DrpcMethod()', () => {
   });
 });
 
+describe('handlers of @DrpcMethod()', () => {
+  it('are pinned to this transport', async () => {
+    const app = await GreetingApp.start([NamedGreeter], { ...proto, strictTransport: true });
+    expect(await app.client().service(GreeterService).sayHello({ name: 'Nest' })).toMatchObject({
+      message: 'Hello, Nest!',
+    });
+  });
+});
+
 describe('a handler of @DrpcMethod() behind a global ValidationPipe', () => {
   class HelloDto {
     @IsString() name!: string;

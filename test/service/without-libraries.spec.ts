@@ -84,14 +84,14 @@ describe('the package without the libraries of protobuf', () => {
     const code = `
       import { DrpcClient, DrpcMethod, type DrpcServerOptions } from 'nestjs-drpc';
       export const options: DrpcServerOptions = {};
-      export const decorator: MethodDecorator = DrpcMethod('Math', 'Sum');
+      export const decorators: MethodDecorator[] = [DrpcMethod('Math', 'Sum'), DrpcMethod('Math'), DrpcMethod()];
       export const sum: Promise<number | undefined> = new DrpcClient().call<number>('sum', [1]);
       export const wrong: string = new DrpcClient().call<number>('sum', [1]);
     `;
     const said = await app.typeCheck({ 'types.mts': code });
     const ours = said
       .split('\n')
-      .filter((line) => /^types\.mts|protobuf|proto-loader|dist\/service\//.test(line));
+      .filter((line) => /^types\.mts|protobuf|proto-loader|dist\/service\/|service\./.test(line));
     expect(ours).toEqual([expect.stringMatching(/^types\.mts\(6,20\).* 'string'/)]);
   }, 120_000);
 });
