@@ -336,7 +336,12 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     this.#heldBytes += delta;
     this.#budget?.count(delta);
     if (delta > 0) {
-      if (this.#heldBytes > this.#options.maxReceivedBytes) this.freeMost();
+      const { maxReceivedBytes } = this.#options;
+      if (this.#heldBytes > maxReceivedBytes) {
+        this.freeMost(
+          `${this.#heldBytes} bytes on this connection, where at most ${maxReceivedBytes} may be`,
+        );
+      }
     } else if (stream.isTerminated && stream.heldBytes <= 0) {
       this.#undrained.delete(stream);
       this.#leaveBudget();
@@ -376,7 +381,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   // ---------------------------------------------------------- BudgetMember
 
-  freeMost(): void {
+  freeMost(excess: string): void {
     let greatest = this.#streams.greatest((stream) => stream.heldBytes);
     for (const stream of this.#undrained) {
       if (!greatest || stream.heldBytes > greatest.heldBytes) greatest = stream;
@@ -384,7 +389,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     greatest?.evict(
       new DrpcError(
         DrpcCode.ResourceExhausted,
-        `too much memory is held for messages that nobody reads (${this.#heldBytes} bytes on this connection): the stream that holds most ends (${greatest.heldBytes} bytes)`,
+        `too much memory is held for messages that nobody reads: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
       ),
     );
   }
@@ -466,7 +471,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
           header,
           new DrpcError(
             DrpcCode.ResourceExhausted,
-            `metadata of ${header.length} bytes or more exceeds the limit of ${this.#options.maxMetadataSize}`,
+            `metadata of ${this.#pending.refusedSize} bytes or more exceeds the limit of ${this.#options.maxMetadataSize}`,
           ),
         );
       case InvokeStep.NameTooLong:
@@ -474,7 +479,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
           header,
           new DrpcError(
             DrpcCode.InvalidArgument,
-            `rpc name of ${header.length} bytes or more exceeds the limit of ${this.#options.maxNameSize}`,
+            `rpc name of ${this.#pending.refusedSize} bytes or more exceeds the limit of ${this.#options.maxNameSize}`,
           ),
         );
       case InvokeStep.Complete:

@@ -2,8 +2,8 @@
 export interface BudgetMember {
   /** Bytes it holds now. */
   readonly heldBytes: number;
-  /** Frees the largest part of it. */
-  freeMost(): void;
+  /** Frees the largest part of it. `excess` says for whom, how much is held where, and how much may be. */
+  freeMost(excess: string): void;
 }
 
 /**
@@ -38,6 +38,6 @@ export class MemoryBudget {
     for (const member of this.#members) {
       if (!greatest || member.heldBytes > greatest.heldBytes) greatest = member;
     }
-    greatest?.freeMost();
+    greatest?.freeMost(`${this.#used} bytes on all connections, where at most ${this.limit} may be`);
   }
 }

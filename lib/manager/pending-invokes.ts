@@ -43,6 +43,8 @@ export class PendingInvokes {
   rpc = '';
   /** The metadata of the completed Invoke. */
   metadata: Metadata | undefined;
+  /** Bytes of the metadata or name that was found too large, as far as they are known. */
+  refusedSize = 0;
 
   readonly #pool: BufferPool;
   readonly #maxMetadataSize: number;
@@ -74,7 +76,10 @@ export class PendingInvokes {
     if (!entry) {
       if (isInvoke && header.done && header.messageId !== 0) {
         // The usual case: no metadata, one frame. Nothing has to be remembered.
-        if (header.length > this.#maxNameSize) return InvokeStep.NameTooLong;
+        if (header.length > this.#maxNameSize) {
+          this.refusedSize = header.length;
+          return InvokeStep.NameTooLong;
+        }
         this.rpc = bytes.toString('utf8', start, end);
         this.metadata = undefined;
         return InvokeStep.Complete;
@@ -89,7 +94,9 @@ export class PendingInvokes {
     const { assembler } = entry;
     assembler.check(header);
     const limit = isInvoke ? this.#maxNameSize : this.#maxMetadataSize;
-    if (assembler.length + header.length > limit) {
+    const size = assembler.length + header.length;
+    if (size > limit) {
+      this.refusedSize = size;
       return isInvoke ? InvokeStep.NameTooLong : InvokeStep.MetadataTooLarge;
     }
     if (!assembler.add(header, bytes, start, end)) return InvokeStep.Wait;

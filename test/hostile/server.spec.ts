@@ -284,7 +284,7 @@ describe('metadata', () => {
     await attacker.send(invoke(1, '/echo', 2), invoke(2, '/echo'), closeSend(2, 2));
     await attacker.receives((bytes) => bytes.includes(closeSend(2, 1)));
     const [error, ...rest] = parseFrames(attacker.received);
-    expect(errorIn(error!.data)).toBe('8 metadata of 1024 bytes or more exceeds the limit of 65536');
+    expect(errorIn(error!.data)).toBe('8 metadata of 66560 bytes or more exceeds the limit of 65536');
     expect(rest).toHaveLength(1);
     expect(server.manager.pool.usage.lent).toBe(0);
     expect(server.accepted).toBe(1);
