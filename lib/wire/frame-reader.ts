@@ -98,6 +98,12 @@ export class FrameReader {
       this.#backlog = this.#backlog ? Buffer.concat([this.#backlog, chunk]) : Buffer.from(chunk);
       return;
     }
+    const at = this.#readChunk(chunk);
+    if (this.#stopped && at < chunk.length && !this.#closed) this.#backlog = Buffer.from(chunk.subarray(at));
+  }
+
+  /** Reads frames until the chunk is used up, or somebody stops it; answers how far it came. */
+  #readChunk(chunk: Buffer): number {
     let at = 0;
     if (this.#heldLength > 0) at = this.#continueHeld(chunk);
     // Also when the held bytes turned out to be the header of a large frame.
@@ -106,13 +112,12 @@ export class FrameReader {
       const next = this.#readFrame(chunk, at, chunk.length);
       if (next < 0) {
         this.#hold(chunk, at);
-        break;
-      }
-      at = next;
+        at = chunk.length;
+      } else at = next;
     }
     // An idle connection keeps no chunk alive.
     this.#bytes = undefined;
-    if (this.#stopped && at < chunk.length && !this.#closed) this.#backlog = Buffer.from(chunk.subarray(at));
+    return at;
   }
 
   /** Lets no further frame out until {@link resume}; may be called by the sink while it handles one. */
@@ -136,8 +141,11 @@ export class FrameReader {
     if (this.#closed) return;
     this.#stopped = false;
     const backlog = this.#backlog;
+    if (!backlog) return;
     this.#backlog = undefined;
-    if (backlog) this.receive(backlog);
+    const at = this.#readChunk(backlog);
+    // The rest is ours already: a receiver that takes one message at a time must not have it copied each time.
+    if (this.#stopped && at < backlog.length && !this.#closed) this.#backlog = backlog.subarray(at);
   }
 
   /** Reads one frame, or the first piece of it; answers where the next begins, or -1 when it must be held. */

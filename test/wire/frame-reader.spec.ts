@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { ProtocolError } from '../../lib/errors/drpc-error.js';
 import { FrameReader, type FrameSink } from '../../lib/wire/frame-reader.js';
 import { encodeFrame, type Frame, type FrameHeader } from '../../lib/wire/frame.js';
@@ -242,6 +242,24 @@ describe('FrameReader', () => {
       expect([collector.pieces, collector.frames.length]).toEqual([1, 0]);
       reader.resume();
       expect(collector.lines).toEqual(['Message s1 m1 <10000 bytes>']);
+    });
+
+    it('copies the rest of a chunk once, however often it is stopped', () => {
+      const collector = new Collector();
+      const reader = new FrameReader(collector);
+      let frames = 0;
+      collector.onPiece = () => {
+        frames++;
+        reader.stop();
+      };
+      const chunk = Buffer.concat(Array.from({ length: 500 }, (_, i) => message(1, i + 1, 'x')));
+      const copy = vi.spyOn(Buffer, 'from');
+      reader.receive(chunk);
+      const others = copy.mock.calls.length;
+      while (reader.backlog > 0) reader.resume();
+      // The collector copies one piece of each frame, too.
+      expect([frames, copy.mock.calls.length - others]).toEqual([500, 499]);
+      copy.mockRestore();
     });
 
     it('in the middle of a held frame loses nothing', () => {
