@@ -11,8 +11,8 @@ import type { StreamHost } from './stream-host.js';
 import { NO_SINK, type StreamSink } from './stream-sink.js';
 import type { Stream } from './stream.js';
 
-/** A message held for later costs this much beside its bytes: slots, buffer objects. */
-const MESSAGE_OVERHEAD = 64;
+/** A message held for later costs this much beside its bytes, as measured: a Buffer, a slot, unused room. */
+const MESSAGE_OVERHEAD = 192;
 
 const WINDOW_UPDATE = headerByte(Kind.WindowUpdate, true, true);
 

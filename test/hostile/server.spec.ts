@@ -423,7 +423,7 @@ describe('floods', () => {
     const messages = Array.from({ length: 2000 }, () => message(1, ++sent));
     await attacker.send(...messages);
     await until(() => server.manager.isPaused);
-    expect(server.manager.heldBytes).toBeLessThanOrEqual(256 * 64);
+    expect(server.manager.heldBytes).toBeLessThanOrEqual(256 * 192);
     server.clock.advance(30_000);
     await attacker.receives((received) => received.length > 0);
     expect(errorIn(parseFrames(attacker.received)[0]!.data)).toBe(

@@ -59,7 +59,7 @@ describe('MemoryBudget', () => {
       const peer = RawPeer.ofServer({ demand: 0, receiveBudget });
       const { stream } = peer.invoke(invoke(1));
       peer.send(message(1, 2, Buffer.alloc(4000)), part(2, 1, 3, Buffer.alloc(100)));
-      expect(receiveBudget.used).toBe(4000 + 64 + 100);
+      expect(receiveBudget.used).toBe(4000 + 192 + 100);
       stream.request(1);
       peer.send(message(1, 4), closeSend(1, 5));
       stream.request(1);
@@ -73,7 +73,7 @@ describe('MemoryBudget', () => {
       peer.send(message(1, 2, Buffer.alloc(1000)), part(2, 2, 2, Buffer.alloc(100)));
       peer.manager.receiveEnd();
       // What handlers have not taken is still held.
-      expect(receiveBudget.used).toBe(1064);
+      expect(receiveBudget.used).toBe(1192);
       first.stream.request(Infinity);
       second.stream.request(Infinity);
       expect(receiveBudget.used).toBe(0);

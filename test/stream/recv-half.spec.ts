@@ -40,7 +40,8 @@ describe('RecvHalf: the queue of a peer without windows', () => {
     const { peer, stream, sink } = withCall({ recvQueueMessages: 2 });
     const texts = Array.from({ length: 20 }, (_, i) => `m${i}`);
     peer.send(...texts.map((text, i) => message(1, i + 2, text)), closeSend(1, 30));
-    expect(stream.heldBytes).toBeLessThan(200);
+    // What came behind is kept as bytes of the socket, not as messages.
+    expect(stream.heldBytes).toBeLessThan(500);
     for (let i = 0; i < 20; i++) stream.request(1);
     expect(sink.take()).toEqual([
       ...texts.slice(0, -1).map((text) => `message ${text}`),
@@ -141,9 +142,9 @@ describe('RecvHalf: what it holds', () => {
     expect([stream.heldBytes, peer.manager.heldBytes]).toEqual([100, 100]);
     peer.send(message(1, 2, Buffer.alloc(50)));
     // Messages that wait cost a little beside their bytes.
-    expect(peer.manager.heldBytes).toBe(150 + 64);
+    expect(peer.manager.heldBytes).toBe(150 + 192);
     peer.send(message(1, 3));
-    expect(peer.manager.heldBytes).toBe(150 + 64 + 64);
+    expect(peer.manager.heldBytes).toBe(150 + 192 + 192);
     stream.request(2);
     expect(remains(peer.manager)).toMatchObject({ heldBytes: 0, lentBuffers: 0 });
   });
@@ -178,14 +179,14 @@ describe('RecvHalf: what it holds', () => {
     const peer = RawPeer.ofServer({ demand: 0, maxReceivedBytes: 10_000 });
     const [small, great] = [peer.invoke(invoke(1)), peer.invoke(invoke(2))];
     peer.send(message(1, 2, Buffer.alloc(3000)), message(2, 2, Buffer.alloc(5000)));
-    peer.send(message(1, 3, Buffer.alloc(1900)));
+    peer.send(message(1, 3, Buffer.alloc(1700)));
     expect([small.stream.isTerminated, great.stream.isTerminated]).toEqual([false, true]);
     expect(great.sink.take()).toEqual([
       'terminated',
       expect.stringMatching(/^end code 8: too much memory is held for messages that nobody reads/),
     ]);
     expect(peer.sent()).toEqual([expect.stringContaining('Error! s2 m1 (8)')]);
-    expect(peer.manager.heldBytes).toBe(3000 + 1900 + 128);
+    expect(peer.manager.heldBytes).toBe(3000 + 1700 + 2 * 192);
     small.stream.request(Infinity);
     expect(peer.cause).toBeUndefined();
   });
