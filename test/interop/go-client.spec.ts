@@ -12,7 +12,7 @@ const JUDGED_BY_THE_CLIENT = [
   ...['unary', 'empty', 'split', '4mib', 'metadata', 'nil'],
   ...['server-stream', 'server-stream-none', 'server-stream-large'],
   ...['client-stream', 'client-stream-none', 'client-stream-large'],
-  ...['bidi', 'bidi-burst', 'early-end', 'early-end-unread', 'close-early'],
+  ...['bidi', 'bidi-burst', 'early-end', 'early-end-unread', 'close-early', 'close-early-large'],
   ...['error-after-values', 'connection-lost', 'sequential', 'queue'],
   ...['cancel-before', 'cancel-after-end'],
 ];
@@ -163,7 +163,7 @@ describeWithGo('Go clients with one stream a connection (storj)', () => {
 
   // A late frame of an older stream would end such a client: id monotonicity violation.
   it('under load: pools, early ends and cancels of several clients at once', async () => {
-    const scenarios = ['pool', 'close-early', 'cancel-server-stream', 'cancel-bidi', 'queue'];
+    const scenarios = ['pool', 'close-early-large', 'cancel-server-stream', 'cancel-bidi', 'queue'];
     const rounds = Array.from({ length: 5 }, () => scenarios).flat();
     const { port } = await record(STORJ, service());
 

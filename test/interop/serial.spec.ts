@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
-import type { DrpcClientOptions } from 'nestjs-drpc';
-import { firstValueFrom, lastValueFrom, of, toArray } from 'rxjs';
+import { DrpcCode, type DrpcClientOptions } from 'nestjs-drpc';
+import { firstValueFrom, from, lastValueFrom, of, toArray } from 'rxjs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CHECK_RPC } from '../../lib/pool/read-check.js';
 import { Kind } from '../../lib/wire/kind.js';
@@ -8,7 +8,7 @@ import { Prng, runSeed } from '../helpers/prng.js';
 import { TestClock } from '../pool/helpers/test-clock.js';
 import { GoServer } from './helpers/go-server.js';
 import { rpc } from './helpers/interop.controller.js';
-import { STORJ } from './helpers/peers.js';
+import { patternBytes, STORJ } from './helpers/peers.js';
 import { echo, idle, recordedClient, type RecordedClient } from './helpers/recorded-client.js';
 import type { Recording } from './helpers/recording-proxy.js';
 import { Chat } from './helpers/requests.js';
@@ -145,6 +145,20 @@ describeWithGo("peer: 'storj' and a storj server", () => {
     expect(invoked(proxy.recordings[0]!)).toEqual([rpc('Early')]);
   });
 
+  it.each([17n, 4_294_967_296n, 9_007_199_254_740_993n])(
+    'an error of code %s, which gRPC does not have',
+    async (code) => {
+      const { client } = await connect();
+      const request = Buffer.from(`{"code":${code},"message":"our own"}`);
+
+      await expect(client.call(rpc('Fail'), request)).rejects.toMatchObject({
+        code: DrpcCode.Unknown,
+        rawCode: code,
+        message: 'our own',
+      });
+    },
+  );
+
   it('a mix of calls, given up in every state, on few connections', async () => {
     const seed = runSeed();
     const prng = new Prng(seed);
@@ -152,23 +166,31 @@ describeWithGo("peer: 'storj' and a storj server", () => {
 
     const play = async (i: number): Promise<unknown> => {
       const text = `call ${i}`;
-      switch (prng.int(5)) {
-        case 0: {
+      switch (prng.int(6)) {
+        case 0:
+        case 1: {
           const abort = new AbortController();
-          const call = client.call(rpc('Hang'), NOTHING, { signal: abort.signal });
+          // Half of them in the middle of messages of many frames.
+          const isUpload = prng.once(2);
+          const request = isUpload ? from(Array<Buffer>(20).fill(patternBytes(0, 300_000))) : NOTHING;
+          const call = client.call(rpc(isUpload ? 'Sink' : 'Hang'), request, { signal: abort.signal });
           for (let turns = prng.int(50); turns > 0; turns--) await new Promise((go) => setImmediate(go));
           abort.abort(new Error(text));
-          return call.catch((error: Error) => error.message === text);
+          // An upload may have been faster.
+          return call.then(
+            () => isUpload,
+            (error: Error) => error.message === text,
+          );
         }
-        case 1:
+        case 2:
           return (await firstValueFrom(client.send<Buffer>(rpc('Endless'), NOTHING))).equals(
             Buffer.from('0'),
           );
-        case 2:
+        case 3:
           return client
             .call(rpc('Fail'), Buffer.from(`{"code":9,"message":"${text}"}`))
             .catch((error: Error) => error.message === text);
-        case 3: {
+        case 4: {
           const messages = of(Buffer.from('a'), Buffer.from('b'));
           return (await lastValueFrom(client.send<Buffer>(rpc('Chat'), messages))).equals(Buffer.from('b'));
         }
@@ -176,12 +198,19 @@ describeWithGo("peer: 'storj' and a storj server", () => {
           return (await echo(client, text)) === text;
       }
     };
-    const outcomes = await Promise.all(Array.from({ length: 300 }, (_, i) => play(i)));
+    const wrong: string[] = [];
+    const work = async (_: unknown, worker: number): Promise<void> => {
+      for (let i = 0; i < 40; i++) {
+        if ((await play(worker * 40 + i)) !== true) wrong.push(`${worker}: ${i}`);
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, work));
 
-    expect(
-      outcomes.findIndex((outcome) => outcome !== true),
-      `DRPC_TEST_SEED=${seed}`,
-    ).toBe(-1);
+    expect(wrong, `DRPC_TEST_SEED=${seed}`).toEqual([]);
+    const cancels = proxy.recordings.flatMap(({ clientFrames }) =>
+      clientFrames.filter(({ kind }) => kind === Kind.Cancel),
+    );
+    expect(cancels.length, `DRPC_TEST_SEED=${seed}`).toBeGreaterThan(20);
     expect(proxy.recordings.length, `DRPC_TEST_SEED=${seed}`).toBeLessThanOrEqual(10);
   });
 });

@@ -22,8 +22,13 @@ export class GoClient {
   }
 
   /** Its cancels wait for {@link goOn}. */
-  static async start(module: GoModule, port: number, scenario: string, args: readonly string[] = []) {
-    const address = ['--addr', `127.0.0.1:${port}`];
+  static async start(
+    module: GoModule,
+    where: number | string,
+    scenario: string,
+    args: readonly string[] = [],
+  ): Promise<GoClient> {
+    const address = ['--addr', addressOf(where)];
     return new GoClient(
       await GoProcess.start(module, 'client', [...address, '--scenario', scenario, '--interactive', ...args]),
     );
@@ -32,22 +37,22 @@ export class GoClient {
   /** Plays a scenario that waits for nobody. */
   static async play(
     module: GoModule,
-    port: number,
+    where: number | string,
     scenario: string,
     args?: readonly string[],
   ): Promise<GoResult> {
-    return (await GoClient.start(module, port, scenario, args)).result();
+    return (await GoClient.start(module, where, scenario, args)).result();
   }
 
   /** Plays scenarios one after another; their cancels come after `cancelAfter` ms. */
   static async playAll(
     module: GoModule,
-    port: number,
+    where: number | string,
     scenarios: readonly string[],
     cancelAfter: number,
     args: readonly string[],
   ): Promise<GoResult[]> {
-    const address = ['--addr', `127.0.0.1:${port}`];
+    const address = ['--addr', addressOf(where)];
     const names = ['--scenario', scenarios.join(','), '--cancel-after', `${cancelAfter}ms`];
     const process = await GoProcess.start(module, 'client', [...address, ...names, ...args]);
     const results: GoResult[] = [];
@@ -72,4 +77,9 @@ export class GoClient {
     await this.#process.close();
     return result;
   }
+}
+
+/** A port of this machine, or the path of a unix socket. */
+function addressOf(where: number | string): string {
+  return typeof where === 'number' ? `127.0.0.1:${where}` : where;
 }

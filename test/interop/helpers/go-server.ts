@@ -13,24 +13,29 @@ export interface GoEvent {
 
 /** A Go server and what it has told. */
 export class GoServer {
-  readonly port: number;
+  /** `127.0.0.1:PORT`, or the path of a unix socket. */
+  readonly address: string;
   readonly #process: GoProcess;
   readonly #events: GoEvent[] = [];
   readonly #waiting = new Set<() => void>();
   #isOver = false;
 
-  private constructor(process: GoProcess, port: number) {
+  private constructor(process: GoProcess, address: string) {
     this.#process = process;
-    this.port = port;
+    this.address = address;
     void this.#read();
   }
 
   static async start(module: GoModule, ...args: string[]): Promise<GoServer> {
     const process = await GoProcess.start(module, 'server', args);
     const line = (await process.line()) ?? process.stderr;
-    const port = /^LISTEN 127\.0\.0\.1:(\d+)$/.exec(line)?.[1];
-    if (port === undefined) throw new Error(`the Go server does not listen: ${line}`);
-    return new GoServer(process, Number(port));
+    const [, address] = /^LISTEN (.+)$/.exec(line) ?? [];
+    if (address === undefined) throw new Error(`the Go server does not listen: ${line}`);
+    return new GoServer(process, address);
+  }
+
+  get port(): number {
+    return Number(this.address.split(':')[1]);
   }
 
   /** The events so far that agree with `wanted`. */

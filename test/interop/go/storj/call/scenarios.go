@@ -65,7 +65,8 @@ var Scenarios = append([]Scenario{
 	{Name: "cancel-after-end", run: cancelAfterEnd},
 	{Name: "deadline", run: deadline},
 	{Name: "deadline-stream", run: deadlineStream},
-	{Name: "close-early", run: closeEarly},
+	{Name: "close-early", run: closeEarly(service.CountRequest{DelayMs: 1})},
+	{Name: "close-early-large", run: closeEarly(service.CountRequest{Size: 100_000})},
 	{Name: "connection-lost", run: connectionLost},
 	{Name: "sequential", run: sequential},
 	{Name: "queue", run: queue},
@@ -604,20 +605,22 @@ func deadlineStream(ctx context.Context, r *Run) error {
 }
 
 // closeEarly closes a server stream after a few values: the server's handler is told, the connection lives.
-func closeEarly(ctx context.Context, r *Run) error {
-	stream, err := r.request(ctx, "Endless", service.CountRequest{DelayMs: 1})
-	if err != nil {
-		return err
-	}
-	for k := range 3 {
-		if err := wantNumbered(stream, k, 0); err != nil {
+func closeEarly(request service.CountRequest) func(context.Context, *Run) error {
+	return func(ctx context.Context, r *Run) error {
+		stream, err := r.request(ctx, "Endless", request)
+		if err != nil {
 			return err
 		}
+		for k := range 3 {
+			if err := wantNumbered(stream, k, request.Size); err != nil {
+				return err
+			}
+		}
+		if err := stream.Close(); err != nil {
+			return fmt.Errorf("close: %w", err)
+		}
+		return r.usable(ctx)
 	}
-	if err := stream.Close(); err != nil {
-		return fmt.Errorf("close: %w", err)
-	}
-	return r.usable(ctx)
 }
 
 func connectionLost(ctx context.Context, r *Run) error {
