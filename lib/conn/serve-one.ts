@@ -48,7 +48,7 @@ async function serveRpc(stream: Stream, handler: RpcHandler | undefined, hooks: 
     stream.sink = sink;
     return stream;
   };
-  const rpc = new RpcStream((sink) => open(sink as RpcStream), handler.encoding);
+  const rpc = new RpcStream((sink) => open(sink as RpcStream), handler.encoding, 'server');
   try {
     await handler.run(rpc);
     stream.closeSend();

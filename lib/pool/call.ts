@@ -2,10 +2,10 @@ import type { Clock, Timer } from '../clock/clock.js';
 import { abortCause } from '../conn/conn.js';
 import type { PeerConn } from '../control/peer-conn.js';
 import type { Encoding } from '../encoding/encoding.js';
+import { undecodable } from '../encoding/undecodable.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DeadlineError, DrpcError } from '../errors/drpc-error.js';
 import { isStreamRefused } from '../errors/error-info.js';
-import { escapeName } from '../errors/escape.js';
 import type { Metadata } from '../metadata/metadata.js';
 import type { Payload, Stream, StreamSink } from '../stream/stream.js';
 import { backoffDelay, type BackoffOptions } from './backoff.js';
@@ -261,7 +261,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
         ? encoding.unmarshalRange(bytes, start, end)
         : encoding.unmarshal(bytes.subarray(start, end));
     } catch (error) {
-      return this.abort(this.#undecodable(error));
+      return this.abort(undecodable('client', this.#spec.rpc, this.#spec.encoding.name, error));
     }
     if (this.#demand !== Infinity) this.#demand--;
     if (!isLast) return this.#observer.next(value);
@@ -353,15 +353,6 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
       this.#host.submit(this);
     });
     return true;
-  }
-
-  #undecodable(cause: unknown): DrpcError {
-    const { rpc, encoding } = this.#spec;
-    return new DrpcError(
-      DrpcCode.Internal,
-      `the answer of rpc "${escapeName(rpc)}" can not be decoded: it is not ${encoding.name}`,
-      { cause },
-    );
   }
 
   /** The server has answered all it will. */

@@ -1,3 +1,4 @@
+import { undecodable } from '../encoding/undecodable.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { streamRefused } from '../errors/error-info.js';
@@ -10,11 +11,7 @@ export function readRequest(route: Route, bytes: Buffer, start: number, end: num
   try {
     value = route.unmarshal(bytes, start, end);
   } catch (error) {
-    throw new DrpcError(
-      DrpcCode.InvalidArgument,
-      `a message of "${escapeName(route.rpc)}" is not valid ${route.encoding}`,
-      { cause: error },
-    );
+    throw undecodable('server', route.rpc, route.encoding, error);
   }
   return route.validate ? route.validate(value) : value;
 }

@@ -102,7 +102,9 @@ describe('Conn.invoke', () => {
         throw new TypeError('unreadable');
       },
     };
-    expect(await outcome(conn.invoke('/bad', picky, 1))).toBe('code 2: unreadable');
+    expect(await outcome(conn.invoke('/bad', picky, 1))).toBe(
+      'code 13: an answer of "/bad" is not valid picky',
+    );
     expect(await conn.invoke('/bad', jsonEncoding, 1)).toBe('bad');
     expect(remains(conn.manager)).toEqual(NOTHING);
   });

@@ -66,6 +66,17 @@ describe('serveOne', () => {
     expect(await hanging).toContain('ClosedError');
   });
 
+  it('answers code 3 for a request that can not be decoded, naming rpc and encoding', async () => {
+    const { conn } = joined({
+      '/json': async (stream) => stream.msgSend(await stream.msgRecv()),
+    });
+    const garbage = Buffer.from('{');
+    expect(await outcome(conn.invoke('/json', bytesEncoding, garbage))).toBe(
+      'code 3: a message of "/json" is not valid json',
+    );
+    expect(await conn.invoke('/json', jsonEncoding, 'fine')).toBe('fine');
+  });
+
   it('lets one rpc fail and the others go on', async () => {
     const { conn, failures } = joined({
       '/throws': () => {

@@ -609,7 +609,7 @@ describe('errors of the caller', () => {
       client.call('bytes only', '{', { encoding: { ...answersInJson, name: 'json' } }),
     ).rejects.toMatchObject({
       code: DrpcCode.Internal,
-      message: 'the answer of rpc "bytes only" can not be decoded: it is not json',
+      message: 'an answer of "bytes only" is not valid json',
     });
     expect(tap.received('bytes only')).toContain('Message {');
   });

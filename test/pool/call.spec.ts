@@ -165,7 +165,7 @@ describe('Call', () => {
     const { seen } = client.start('tick', null, { encoding });
     expect(await seen.failure()).toMatchObject({
       code: DrpcCode.Internal,
-      message: 'the answer of rpc "tick" can not be decoded: it is not json',
+      message: 'an answer of "tick" is not valid json',
       cause: expect.objectContaining({ message: 'no such thing' }),
     });
     expect(await framesAfter(client, connection)).toContain('Cancel! s2 m4');
