@@ -61,11 +61,10 @@ export class PeerServer {
       {
         ...hooks,
         accept: (stream) => {
-          if (stream.rpc === CONTROL_RPC) this.#accept(stream);
-          else {
-            this.#hasAccepted = true;
-            hooks.accept?.(stream);
-          }
+          if (stream.rpc === CONTROL_RPC) return this.#accept(stream);
+          this.#hasAccepted = true;
+          if (this.#drainReason !== undefined) return this.#refuseFirst(stream, this.#drainReason);
+          hooks.accept?.(stream);
         },
       },
     );
@@ -83,9 +82,20 @@ export class PeerServer {
   drain(reason: string): void {
     if (this.#drainReason !== undefined || this.manager.isTerminated) return;
     this.#drainReason = reason;
-    if (!this.#control) return this.manager.stopAccepting(streamRefused(reason, DrpcCode.Unavailable));
-    this.manager.stopAccepting(undefined);
-    if (this.#isOwnPeer) this.#sendGoaway(this.#control, reason);
+    if (this.#control) {
+      this.manager.stopAccepting(undefined);
+      if (this.#isOwnPeer) this.#sendGoaway(this.#control, reason);
+    } else if (this.#hasAccepted) this.manager.stopAccepting(refusal(reason));
+    // Otherwise it is not known yet what the client is, and the control stream's own Invoke must not be refused:
+    // that is what a plain server would do, and as such the client would go on calling us.
+  }
+
+  /** The client turns out to be a plain one, after {@link drain}. */
+  #refuseFirst(stream: Stream, reason: string): void {
+    this.manager.stopAccepting(refusal(reason));
+    stream.sendError(refusal(reason));
+    stream.discard();
+    stream.handlerEnded();
   }
 
   #sendGoaway(control: ControlStream, reason: string): void {
@@ -119,6 +129,7 @@ export class PeerServer {
       pingTimeout,
     );
     this.#control = control;
+    if (this.#drainReason !== undefined) this.manager.stopAccepting(undefined);
     control.start(stream);
   }
 
@@ -144,4 +155,8 @@ export class PeerServer {
     });
     if (this.#drainReason !== undefined) this.#sendGoaway(control, this.#drainReason);
   }
+}
+
+function refusal(reason: string): DrpcError {
+  return streamRefused(reason, DrpcCode.Unavailable);
 }

@@ -208,15 +208,33 @@ describe('PeerServer', () => {
     expect(link.sent()).toEqual(['Error s2 m1 (14) bye']);
   });
 
-  it('says goaway right after its settings to a client that comes while it drains', () => {
+  it('answers the first call of any other client with code 14 when it drains already', () => {
     const link = new ServerLink();
-    link.send(invoke(1, CONTROL_RPC));
     link.peer.drain('bye');
+    link.send(invoke(1), message(1, 2, 'x'), invoke(2));
+    expect(link.sent()).toEqual(['Error s1 m1 (14) bye', 'Error s2 m1 (14) bye']);
+    expect(link.accepted).toEqual([]);
+    expect(link.peer.manager.slots).toBe(0);
+    link.send(invoke(3, CONTROL_RPC));
+    expect(link.sent()).toEqual(['Error s3 m1 (14) bye']);
+  });
+
+  it.each([
+    ['before a client of ours has said anything', []],
+    ['before a client of ours has sent its settings', [invoke(1, CONTROL_RPC)]],
+  ])('says goaway right after its settings when it began to drain %s', (_, before) => {
+    const link = new ServerLink();
+    link.send(...before);
+    link.peer.drain('bye');
+    if (before.length === 0) link.send(invoke(1, CONTROL_RPC));
     link.control(CLIENT_SETTINGS);
     expect(link.sentControl()).toEqual([
       expect.objectContaining({ type: 'settings' }),
       { type: 'goaway', lastStreamId: 1, reason: 'bye' },
     ]);
+    link.send(invoke(2));
+    expect(link.accepted).toEqual([]);
+    expect(link.sent()).toEqual([]);
   });
 
   it.each([
