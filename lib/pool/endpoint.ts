@@ -56,6 +56,16 @@ interface ConnEvents {
   goaway?: () => void;
 }
 
+/** What came of an attempt to connect. */
+interface Attempt {
+  conn: PeerConn | undefined;
+  /** Why no calls can be made on it. */
+  error: unknown;
+  /** A socket was connected. */
+  wasReached: boolean;
+  readonly events: ConnEvents;
+}
+
 /** One server: its connections, the attempts to make them, and what was learnt of it. */
 export class Endpoint {
   readonly address: Address;
@@ -180,23 +190,33 @@ export class Endpoint {
 
   async #dial(): Promise<void> {
     this.#dialing++;
-    const events: ConnEvents = {};
-    let conn: PeerConn | undefined;
-    let error: unknown;
-    try {
-      conn = await this.#connect(this.#peer(), events);
-    } catch (failure) {
-      error = failure;
-    }
+    let attempt = await this.#attempt();
+    // A server that lets a connection in only to end it is being restarted, most likely, and its successor is
+    // there already. One that does so again, or was not to be reached before, gets its pause.
+    if (isSentAway(attempt) && !this.#closeCause && !this.#pause.isFailing) attempt = await this.#attempt();
     this.#dialing--;
+    const { conn, error, events } = attempt;
     if (this.#closeCause) return conn?.manager.terminate(this.#closeCause);
-    if (conn && !conn.manager.isTerminated && !conn.isDraining) return this.#opened(conn, events);
-    if (conn) {
-      error = conn.manager.cause ?? new ClosedError('the server is shutting down');
-      conn.manager.finish(error as Error, FINISH_TIME);
-    }
+    if (conn && !error) return this.#opened(conn, events);
     this.#pause.begin();
     this.#host.failed(this.#unavailable(error));
+  }
+
+  /** Makes one connection, and says why it takes no calls if it does not. */
+  async #attempt(): Promise<Attempt> {
+    const attempt: Attempt = { conn: undefined, error: undefined, wasReached: false, events: {} };
+    try {
+      attempt.conn = await this.#connect(this.#peer(), attempt);
+      const { manager, isDraining } = attempt.conn;
+      if (manager.isTerminated) attempt.error = manager.cause;
+      else if (isDraining) {
+        attempt.error = new ClosedError('the server is shutting down');
+        manager.finish(attempt.error as ClosedError, FINISH_TIME);
+      }
+    } catch (error) {
+      attempt.error = error;
+    }
+    return attempt;
   }
 
   #opened(conn: PeerConn, events: ConnEvents): void {
@@ -238,8 +258,11 @@ export class Endpoint {
     return peer === 'auto' && this.#isSerial() ? 'storj' : peer;
   }
 
-  async #connect(peer: PeerProfile, events: ConnEvents): Promise<PeerConn> {
+  async #connect(peer: PeerProfile, attempt: Attempt): Promise<PeerConn> {
+    const { events } = attempt;
+    attempt.wasReached = false;
     const duplex = await this.#reach();
+    attempt.wasReached = true;
     this.#handshakes.add(duplex);
     try {
       const conn = await PeerConn.connect(
@@ -256,7 +279,7 @@ export class Endpoint {
     }
     if (this.#closeCause) throw this.#closeCause;
     this.#plainUntil = this.#host.clock.now() + PLAIN_TIME;
-    return this.#connect('storj', events);
+    return this.#connect('storj', attempt);
   }
 
   async #reach(): Promise<Duplex> {
@@ -280,4 +303,11 @@ export class Endpoint {
     if (cause instanceof ClosedError) return cause;
     return new ClosedError(`cannot connect to ${formatAddress(this.address)}`, { cause });
   }
+}
+
+/** Whether the server was there, and ended the connection before any call could be made. */
+function isSentAway({ wasReached, error }: Attempt): boolean {
+  if (!(error instanceof ClosedError)) return false;
+  // A reset may be quicker than the news that there is a connection, or come in the middle of a TLS handshake.
+  return wasReached || (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNRESET';
 }

@@ -4,7 +4,14 @@ import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import type { Address } from '../../lib/pool/address.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
-import { echo, hang, TestServer, type Serve, type TestServerOptions } from './helpers/test-server.js';
+import {
+  echo,
+  hang,
+  TestServer,
+  type Serve,
+  type ServerConnection,
+  type TestServerOptions,
+} from './helpers/test-server.js';
 import { TestPool } from './helpers/test-pool.js';
 
 const HANDLERS: Record<string, Serve> = { echo, hang };
@@ -644,6 +651,35 @@ describe('ConnectionPool that is told to go away', () => {
     server.stop();
     connection.peer!.drain('restart');
     expect(await seen.failure()).toMatchObject({ code: 14 });
+  });
+});
+
+/** What a server that is restarted does to a connection that has just come. */
+const SENDING_AWAY: [string, (connection: ServerConnection) => void][] = [
+  ['says so before a call could be made', ({ peer }) => peer!.drain('restart')],
+  ['closes before it said who it is', ({ socket }) => void socket.end()],
+  ['resets before it said who it is', ({ socket }) => void socket.resetAndDestroy()],
+];
+
+describe.each(SENDING_AWAY)('ConnectionPool whose server %s', (_, sendAway) => {
+  it('asks its successor at once, and no call fails', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address] });
+    const first = server.connection(1).then(sendAway);
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    await first;
+    expect(server.connections.map(({ started }) => started)).toEqual([[], ['echo']]);
+    expect(client.errors).toEqual([]);
+  });
+
+  it('fails calls when that happens twice, and pauses', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address] });
+    const both = [1, 2].map((n) => server.connection(n).then(sendAway));
+    expect(await client.call('echo', 1)).toEqual([expect.objectContaining({ code: 14 })]);
+    await Promise.all(both);
+    expect(await client.call('echo', 2)).toEqual([expect.objectContaining({ code: 14 })]);
+    expect(server.connections).toHaveLength(2);
   });
 });
 
