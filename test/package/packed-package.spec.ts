@@ -1,31 +1,35 @@
-import { existsSync } from 'node:fs';
-
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { type InstalledPackage, PackedPackage } from './packed-package.js';
 
 const DOORS = ['nestjs-drpc', 'nestjs-drpc/core', 'nestjs-drpc/testing'];
+/** The door that needs an optional peer. */
+const PROTOBUF_DOOR = 'nestjs-drpc/protobuf';
 const PEERS = ['@nestjs', 'rxjs', 'reflect-metadata'];
+const OPTIONAL_PEERS = ['@bufbuild', '@grpc'];
+
+const greeterProto = fileURLToPath(new URL('../interop/proto/greeter.proto', import.meta.url));
+const greeterCode = new URL('../fixtures/gen/greeter_pb.ts', import.meta.url);
 
 /** Code that answers with the names that each door exports; `load` is an expression for a function. */
-const namesBy = (load: string): string => `
+const namesBy = (load: string, doors: readonly string[]): string => `
   const load = ${load};
   const names = async (door) => [door, Object.keys(await load(door)).filter((name) => name !== '__esModule' && name !== 'module.exports').sort()];
-  Promise.all(${JSON.stringify(DOORS)}.map(names)).then((all) => console.log(JSON.stringify(all)));
+  Promise.all(${JSON.stringify(doors)}.map(names)).then((all) => console.log(JSON.stringify(all)));
 `;
 
-// TODO(issue 2): without the condition, once the last of the three doors is there.
-const isWhole = ['index', 'core', 'testing'].every((door) =>
-  existsSync(new URL(`../../lib/${door}.ts`, import.meta.url)),
-);
-
-describe.runIf(isWhole)('the packed package', () => {
+describe('the packed package', () => {
   let packed: PackedPackage;
   let app: InstalledPackage;
+  let appWithOptional: InstalledPackage;
 
   beforeAll(async () => {
     packed = await PackedPackage.make();
     app = await packed.install('app', PEERS);
+    appWithOptional = await packed.install('app-with-optional', [...PEERS, ...OPTIONAL_PEERS]);
   }, 120_000);
 
   afterAll(() => packed.remove());
@@ -36,11 +40,33 @@ describe.runIf(isWhole)('the packed package', () => {
     expect(packed.files).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts']));
   });
 
-  it('answers a CommonJS require() and an import with the same names', async () => {
-    const required = await app.evaluate('names.cjs', namesBy('require'));
-    const imported = await app.evaluate('names.mjs', namesBy('(door) => import(door)'));
-    expect(required).toEqual(imported);
-    expect(required).toEqual(DOORS.map((door) => [door, expect.arrayContaining([expect.any(String)])]));
+  it.each<[string, () => InstalledPackage, string[]]>([
+    ['without the optional peers', () => app, DOORS],
+    ['with them', () => appWithOptional, [...DOORS, PROTOBUF_DOOR]],
+  ])(
+    'answers a CommonJS require() and an import with the same names, %s',
+    async (_which, installed, doors) => {
+      const required = await installed().evaluate('names.cjs', namesBy('require', doors));
+      const imported = await installed().evaluate('names.mjs', namesBy('(door) => import(door)', doors));
+      expect(required).toEqual(imported);
+      expect(required).toEqual(doors.map((door) => [door, expect.arrayContaining([expect.any(String)])]));
+    },
+    60_000,
+  );
+
+  it('names the package that its door for protobuf needs', async () => {
+    const code = `
+      require('nestjs-drpc');
+      try {
+        require('${PROTOBUF_DOOR}');
+      } catch ({ code, message }) {
+        console.log(JSON.stringify([code, message.split(' imported')[0]]));
+      }
+    `;
+    expect(await app.evaluate('protobuf-door.cjs', code)).toEqual([
+      'ERR_MODULE_NOT_FOUND',
+      "Cannot find package '@bufbuild/protobuf'",
+    ]);
   }, 60_000);
 
   it('has one copy of its classes, however it is loaded', async () => {
@@ -86,5 +112,56 @@ describe.runIf(isWhole)('the packed package', () => {
     const wrong = "import { NoSuchName } from 'nestjs-drpc/core';";
     const said = await app.typeCheck({ 'esm.mts': code, 'cjs.cts': code, 'wrong.mts': wrong });
     expect(said.trim().split('\n')).toEqual([expect.stringMatching(/^wrong\.mts.* 'NoSuchName'/)]);
+  }, 120_000);
+
+  it.each<[string, string, string, string]>([
+    ['.proto files', 'proto', `{ protoPath: ${JSON.stringify(greeterProto)} }`, "getService('Greeter')"],
+    ['protoc-gen-es', 'desc', '{ services: [Greeter] }', "service(Greeter, { as: 'observable' })"],
+  ])(
+    'serves and calls a service by %s',
+    async (_kind, name, options, service) => {
+      const { outputText } = transpileModule(readFileSync(greeterCode, 'utf8'), {
+        compilerOptions: { module: ModuleKind.ESNext, target: ScriptTarget.ES2022 },
+      });
+      await appWithOptional.write('greeter_pb.mjs', outputText);
+      const code = `
+        import 'reflect-metadata';
+        import { DrpcClient, DrpcMethod, DrpcServer } from 'nestjs-drpc';
+        import { firstValueFrom } from 'rxjs';
+        import { Greeter } from './greeter_pb.mjs';
+
+        class Handlers {
+          sayHello() {}
+        }
+        const { sayHello } = Handlers.prototype;
+        DrpcMethod('Greeter')(Handlers.prototype, 'sayHello', { value: sayHello });
+        const extras = Reflect.getMetadata('microservices:pattern_extras', sayHello);
+
+        const options = ${options};
+        const server = new DrpcServer({ port: 0, ...options });
+        server.addHandler('sayHello', async ({ name }) => ({ message: 'Hello, ' + name }), false, extras);
+        await new Promise((resolve, reject) => server.listen((error) => (error ? reject(error) : resolve())));
+        const { services, ...rest } = options;
+        const client = new DrpcClient({ port: server.address().port, ...rest });
+        const { message } = await firstValueFrom(client.${service}.sayHello({ name: 'Nest' }));
+        await client.close();
+        await server.close();
+        console.log(JSON.stringify(message));
+      `;
+      expect(await appWithOptional.evaluate(`${name}.mjs`, code)).toBe('Hello, Nest');
+    },
+    60_000,
+  );
+
+  it('has declarations for protobuf that stand on their own, for ESM and for CommonJS', async () => {
+    const code = `
+      import { decodeDetails, errorInfo } from '${PROTOBUF_DOOR}';
+      import { DrpcException } from 'nestjs-drpc';
+      const error = new DrpcException(3, 'wrong', { details: [errorInfo({ reason: 'A' })] });
+      export const reason: string | undefined = decodeDetails(error).errorInfo?.reason;
+    `;
+    const wrong = `import { errorInfo } from '${PROTOBUF_DOOR}'; errorInfo({ raison: 'A' });`;
+    const said = await appWithOptional.typeCheck({ 'esm.mts': code, 'cjs.cts': code, 'wrong.mts': wrong });
+    expect(said.trim().split('\n')).toEqual([expect.stringMatching(/^wrong\.mts.* 'raison'/)]);
   }, 120_000);
 });

@@ -62,16 +62,20 @@ export class InstalledPackage {
     this.folder = folder;
   }
 
+  async write(file: string, code: string): Promise<void> {
+    await writeFile(join(this.folder, file), code);
+  }
+
   /** Runs a file of code in a process of its own, a CommonJS one unless its name says otherwise; its output as JSON. */
   async evaluate(file: string, code: string): Promise<unknown> {
-    await writeFile(join(this.folder, file), code);
+    await this.write(file, code);
     const { stdout } = await run(process.execPath, [file], { cwd: this.folder });
     return JSON.parse(stdout);
   }
 
   /** Type-checks files of code against the declarations of the package; what tsc has to say. */
   async typeCheck(sources: Readonly<Record<string, string>>): Promise<string> {
-    for (const [file, code] of Object.entries(sources)) await writeFile(join(this.folder, file), code);
+    for (const [file, code] of Object.entries(sources)) await this.write(file, code);
     const tsc = join(root, 'node_modules/typescript/bin/tsc');
     const flags = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--types', 'node'];
     const types = ['--typeRoots', join(root, 'node_modules/@types')];
