@@ -1,6 +1,5 @@
 import type { Clock, Timer } from '../clock/clock.js';
 import { abortCause } from '../conn/conn.js';
-import type { PeerConn } from '../control/peer-conn.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { undecodable } from '../encoding/undecodable.js';
 import { DrpcCode } from '../errors/codes.js';
@@ -75,7 +74,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   /** The connection that carries the stream, as long as the stream lives. */
   #link: Link | undefined;
   /** The connection that carried it last. */
-  #conn: PeerConn | undefined;
+  #lastLink: Link | undefined;
   #demand: number;
   /** When the call has to be over, by the clock. */
   #deadline = Infinity;
@@ -213,7 +212,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#link = link;
-    this.#conn = link.conn;
+    this.#lastLink = link;
     link.add(this);
     try {
       this.#stream = this.#outbox
@@ -278,7 +277,12 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
       this.#finish();
       this.#observer.complete();
     } else if (this.#isUnsent(cause)) this.#submitAgain();
-    else if (!isStreamRefused(cause) || !this.#tryLater()) this.#fail(cause);
+    else if (!isStreamRefused(cause)) this.#fail(cause);
+    else {
+      // A server that can not say goaway to us; the others of its calls are still being finished.
+      if ((cause as DrpcError).code === DrpcCode.Unavailable) this.#lastLink?.drain();
+      if (!this.#tryLater()) this.#fail(cause);
+    }
   }
 
   /** @internal */
@@ -332,7 +336,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   #isUnsent(cause: Error): boolean {
     const stream = this.#stream;
     // Without a stream it ended while it was being opened: a fault of the request.
-    if (!stream || cause !== this.#conn?.manager.cause) return false;
+    if (!stream || cause !== this.#lastLink?.conn.manager.cause) return false;
     return stream.isUnsent && !this.#outbox?.hasSent;
   }
 

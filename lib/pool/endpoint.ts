@@ -142,6 +142,16 @@ export class Endpoint {
     }
   }
 
+  /** The server takes no more calls on this connection and finishes those it has. */
+  drain(link: Link): void {
+    if (link.isDraining) return;
+    const cause = new ClosedError('the server is shutting down');
+    link.isDraining = true;
+    this.#host.lost(link, cause);
+    link.moveUnstarted(cause);
+    this.finishIdle(link);
+  }
+
   /** Ends a connection in peace that takes no more calls, once it has none. */
   finishIdle(link: Link): void {
     if (link.load > 0) return;
@@ -224,7 +234,7 @@ export class Endpoint {
     const link = new Link(this.#host, this, conn, maxStreamsPerConnection);
     this.#links.add(link);
     events.terminated = (cause) => this.#ended(link, cause);
-    events.goaway = () => this.#drain(link);
+    events.goaway = () => this.drain(link);
     if (!this.#isPlainTold && peer === 'auto' && conn.profile !== 'own') {
       this.#isPlainTold = true;
       this.#host.plainPeer(this.address);
@@ -240,16 +250,6 @@ export class Endpoint {
     if (!link.wasHeard && clock.now() - link.since < options.backoff.initial) this.#pause.begin();
     else this.#pause.clear();
     this.#host.lost(link, cause);
-  }
-
-  /** The server takes no more calls on this connection and finishes those it has. */
-  #drain(link: Link): void {
-    if (link.isDraining) return;
-    const cause = new ClosedError('the server is shutting down');
-    link.isDraining = true;
-    this.#host.lost(link, cause);
-    link.moveUnstarted(cause);
-    this.finishIdle(link);
   }
 
   /** A server known to be plain is not probed again while that is fresh. */

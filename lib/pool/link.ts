@@ -101,6 +101,11 @@ export class Link implements Balanced {
     } else this.#host.freed(this);
   }
 
+  /** The server takes no more calls here, as one of them was told. */
+  drain(): void {
+    this.endpoint.drain(this);
+  }
+
   /** Moves the calls to other connections that the server will not start; see {@link PeerConn.goawayLastId}. */
   moveUnstarted(cause: Error): void {
     const lastId = this.conn.goawayLastId;

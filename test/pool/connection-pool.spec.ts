@@ -643,6 +643,25 @@ describe('ConnectionPool that is told to go away', () => {
     expect(client.statuses).toEqual(['connected', 'disconnected', 'reconnecting', 'connected']);
   });
 
+  it('by a refusal, as it knows no goaway, takes another connection', async () => {
+    const server = await serve({ connection: { plainClients: 'cockroach' } });
+    const { client } = await connected({ peer: 'cockroach' }, server);
+    const connection = await server.connection(1);
+    const { call, seen } = client.start('hang');
+    await connection.running('hang');
+    connection.peer!.drain('restart');
+    const moved = client.start('echo', 1);
+    await client.becomes('connected');
+    client.clock.advance(20);
+    await moved.seen.ended;
+    expect(moved.seen.events).toEqual([1, 'complete']);
+    expect(server.connections.map(({ started }) => started)).toEqual([['hang'], ['echo']]);
+    expect(seen.events).toEqual([]);
+    const closed = once(connection.socket, 'close');
+    call.cancel();
+    await closed;
+  });
+
   it('fails calls with code 14 when nobody takes its place', async () => {
     const { client, server } = await connected();
     const connection = await server.connection(1);
