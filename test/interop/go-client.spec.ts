@@ -5,6 +5,7 @@ import { GoClient, type GoResult } from './helpers/go-client.js';
 import { InteropService } from './helpers/interop-service.js';
 import { faultsOf, MULTIPLEXING_PEERS, PEERS, STORJ, type GoPeer } from './helpers/peers.js';
 import { RecordingProxy } from './helpers/recording-proxy.js';
+import { canceledByFrame, type PlayedCancel } from './helpers/soft-cancel.js';
 import { describeWithGo } from './helpers/with-go.js';
 
 /** What the client itself judges: it demands the right answers and a connection that is of use afterwards. */
@@ -27,7 +28,7 @@ const CANCELS = [
 
 describeWithGo.each(PEERS)('a Go client (%s) of a Nest service', (_, peer) => {
   const { profile } = peer;
-  const { play, cancel, canceled, service } = useService(peer);
+  const { play, playCancel, canceled, service } = useService(peer);
 
   it.each(JUDGED_BY_THE_CLIENT)('%s', async (scenario) => {
     expect(await play(scenario)).toMatchObject({ scenario, ok: true });
@@ -53,10 +54,13 @@ describeWithGo.each(PEERS)('a Go client (%s) of a Nest service', (_, peer) => {
   });
 
   it.each(CANCELS)('%s: the handler is told', async (scenario, handler) => {
-    const result = await cancel(scenario, handler);
+    const result = await canceledByFrame(async () => {
+      const played = await playCancel(scenario, handler);
+      await canceled(handler);
+      return played;
+    });
 
     expect(result).toMatchObject({ ok: true, class: 'canceled', connection: 'open' });
-    await canceled(handler);
   });
 
   it.each([
@@ -185,6 +189,19 @@ function useService(peer: GoPeer) {
 
   afterAll(() => service.close());
 
+  /** Plays a scenario that cancels, once its handler runs. */
+  const playCancel = async (scenario: string, handler: string, args = peer.flags): Promise<PlayedCancel> => {
+    const { log } = service;
+    log.clear();
+    const proxy = await record(peer, service);
+    const client = await GoClient.start(peer.module, proxy.port, scenario, args);
+    await client.ready();
+    await log.seen(`start ${handler}`);
+    expect(log.entries).not.toContain(`end ${handler}`);
+    client.goOn();
+    return { result: await client.result(), proxy };
+  };
+
   return {
     service: () => service,
 
@@ -193,18 +210,10 @@ function useService(peer: GoPeer) {
       return GoClient.play(peer.module, port, scenario, [...peer.flags, ...more]);
     },
 
-    /** Plays a scenario that cancels, once its handler runs. */
-    cancel: async (scenario: string, handler: string, args = peer.flags): Promise<GoResult> => {
-      const { log } = service;
-      log.clear();
-      const { port } = await record(peer, service);
-      const client = await GoClient.start(peer.module, port, scenario, args);
-      await client.ready();
-      await log.seen(`start ${handler}`);
-      expect(log.entries).not.toContain(`end ${handler}`);
-      client.goOn();
-      return client.result();
-    },
+    playCancel,
+
+    cancel: async (...args: Parameters<typeof playCancel>): Promise<GoResult> =>
+      (await playCancel(...args)).result,
 
     /** Resolves when a handler was told to stop, and has. */
     canceled: async (handler: string): Promise<void> => {
