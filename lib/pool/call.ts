@@ -43,7 +43,9 @@ export interface CallHost {
   readonly sendQueueSize: number;
   /** Opens the call on a connection, now or once there is one; refuses it where there will be none. */
   submit(call: Call): void;
-  /** Forgets a call that waits for a connection. */
+  /** Keeps a call in mind that pauses before it is submitted again. */
+  hold(call: Call): void;
+  /** Forgets a call that pauses or waits for a connection. */
   withdraw(call: Call): void;
 }
 
@@ -81,6 +83,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   /** Ends the waiting: for a connection at the deadline, after a refusal by a new attempt. */
   #timer: Timer | undefined;
   #refusals = 0;
+  #hasMoved = false;
   #isDone = false;
 
   /** @param demand answers asked for; {@link request} asks for more. Default: all that come. */
@@ -103,6 +106,11 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
 
   get stream(): Stream | undefined {
     return this.#stream;
+  }
+
+  /** Whether it had a connection before, and has to take another. */
+  get hasMoved(): boolean {
+    return this.#hasMoved;
   }
 
   /** @internal */
@@ -342,6 +350,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
 
   #submitAgain(): void {
     this.#stream = undefined;
+    this.#hasMoved = true;
     this.#host.submit(this);
   }
 
@@ -352,8 +361,11 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     const left = this.#timeLeft();
     if (left !== undefined && left <= pause) return false;
     this.#stream = undefined;
+    this.#hasMoved = true;
+    this.#host.hold(this);
     this.#timer = this.#host.clock.after(pause, () => {
       this.#timer = undefined;
+      this.#host.withdraw(this);
       this.#host.submit(this);
     });
     return true;

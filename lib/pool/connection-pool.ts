@@ -58,6 +58,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
   /** Connections that take calls, of both kinds. */
   #open = 0;
   readonly #waiting = new Set<Call>();
+  /** Calls that a server refused to start, until they wait again. */
+  readonly #pausing = new Set<Call>();
   #connecting: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #status: PoolStatus = 'disconnected';
   #hasConnected = false;
@@ -134,6 +136,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#setStatus('closed', undefined);
     const closed = Promise.all(this.#targets.map((target) => target.close(cause)));
     this.#giveUp(cause);
+    for (const call of this.#pausing) call.refuse(cause);
     await closed;
   }
 
@@ -148,14 +151,20 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#wait(call);
   }
 
+  hold(call: Call): void {
+    this.#pausing.add(call);
+  }
+
   withdraw(call: Call): void {
     this.#waiting.delete(call);
+    this.#pausing.delete(call);
   }
 
   #wait(call: Call): void {
     if (this.#isClosed) return call.refuse(new ClosedError('the client is closed'));
     const { failFast, maxQueuedCalls } = this.options;
-    if (!failFast && this.#open === 0 && this.#waiting.size >= maxQueuedCalls) {
+    // One that moves had its place already, and is not lost for want of another.
+    if (!failFast && this.#open === 0 && this.#waiting.size >= maxQueuedCalls && !call.hasMoved) {
       return call.refuse(
         new DrpcError(
           DrpcCode.ResourceExhausted,

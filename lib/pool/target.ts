@@ -13,6 +13,7 @@ export class Target {
   #endpoints: Endpoint[] = [];
   #retired: Endpoint[] = [];
   #isLookingUp = false;
+  #giveUpLookup: ((error: Error) => void) | undefined;
   #closeCause: Error | undefined;
 
   constructor(host: EndpointHost, address: Address) {
@@ -47,6 +48,7 @@ export class Target {
   async close(cause: Error): Promise<void> {
     this.#closeCause = cause;
     this.#pause.cancel();
+    this.#giveUpLookup?.(cause);
     await Promise.all([...this.#endpoints, ...this.#retired].map((endpoint) => endpoint.close(cause)));
   }
 
@@ -104,11 +106,15 @@ export class Target {
     const { lookup = lookUpAll, connectTimeout } = this.#host.options;
     let timer: Timer;
     return new Promise<readonly LookupAddress[]>((resolve, reject) => {
+      this.#giveUpLookup = reject;
       timer = this.#host.clock.after(connectTimeout, () =>
         reject(new ClosedError(`no answer from the name server within ${connectTimeout} ms`)),
       );
       lookup(this.#address.host).then(resolve, reject);
-    }).finally(() => timer.cancel());
+    }).finally(() => {
+      this.#giveUpLookup = undefined;
+      timer.cancel();
+    });
   }
 }
 

@@ -428,6 +428,16 @@ describe('Call that the server refuses to start', () => {
     expect(seen.events).toEqual([]);
   });
 
+  it('fails during the pause when the pool is closed', async () => {
+    const { client } = await connected({ pingInterval: 0 }, refuseTimes(1));
+    const { seen } = client.start('busy', 'x');
+    await client.clock.timers(1);
+    const closed = client.pool.close();
+    expect(seen.events).toEqual([expect.objectContaining({ code: 14, message: 'the client is closed' })]);
+    expect(client.clock.pendingTimers).toBe(0);
+    await closed;
+  });
+
   it("is not sent again for an application's own code 8", async () => {
     const { client, connection } = await connected({}, refuseTimes(0));
     expect(await client.call('own')).toEqual([expect.objectContaining({ message: 'quota' })]);

@@ -565,6 +565,16 @@ describe('ConnectionPool with a name', () => {
     });
   });
 
+  it('waits for no name server when it is closed', async () => {
+    const lookup = (): Promise<never> => new Promise(() => undefined);
+    const client = new TestPool({ addresses: [{ ...named, port: 1 }], lookup });
+    const { seen } = client.start('echo');
+    expect(client.clock.pendingTimers).toBe(1);
+    await client.pool.close();
+    expect(client.clock.pendingTimers).toBe(0);
+    expect(seen.events).toEqual([expect.objectContaining({ message: 'the client is closed' })]);
+  });
+
   it('keeps what it knows when the name server fails', async () => {
     const one = await serve({ host: '127.0.0.2' });
     await serve({ host: '127.0.0.3', port: one.port });
@@ -619,6 +629,17 @@ describe('ConnectionPool that is told to go away', () => {
     expect(seen.events).toEqual(['moved', 'complete']);
     expect(connection.started).toEqual([]);
     expect(second.metadata).toEqual([{ 'grpc-timeout': '400m' }]);
+  });
+
+  it('moves them however many may wait for a connection', async () => {
+    const { client, server } = await connected({ failFast: false, maxQueuedCalls: 1 });
+    const connection = await server.connection(1);
+    connection.socket.pause();
+    const calls = [1, 2, 3].map((n) => client.call('echo', n));
+    connection.peer!.drain('restart');
+    await server.connection(2);
+    connection.socket.resume();
+    expect(await Promise.all(calls)).toEqual([1, 2, 3].map((n) => [n, 'complete']));
   });
 
   it('fails calls above the last one that gave away part of their request', async () => {
