@@ -1,9 +1,11 @@
 import { defer, from, switchMap, throwError, type Observable } from 'rxjs';
+import { choiceOption } from '../bridge/options.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
-import { loadDescReader, shapeOf, type DescReader } from '../service/protobuf-es.js';
+import { typeName } from '../errors/type-name.js';
+import { isDescService, loadDescReader, shapeOf, type DescReader } from '../service/protobuf-es.js';
 import type { DescMethod, DescService } from '../service/protobuf-es.types.js';
 import type { MethodShape } from '../service/service-definition.js';
 import { DrpcRecord, type DrpcCallOptions } from './drpc.record.js';
@@ -16,17 +18,24 @@ import {
   type ServiceCaller,
 } from './drpc.services.js';
 
-/** The methods of a service of protoc-gen-es, typed by its messages. */
+/**
+ * The methods of a service of protoc-gen-es, typed by its messages.
+ * @throws TypeError for what is no such service, and for a form that there is not.
+ */
 export function descService<Service extends DescService, Form extends DrpcServiceForm>(
   caller: ServiceCaller,
   service: Service,
   { as }: DrpcServiceOptions<Form>,
 ): DrpcServiceClient<Service, Form> {
+  if (!isDescService(service)) {
+    throw new TypeError(`service is ${typeName(service)}: must be a service that protoc-gen-es made`);
+  }
+  const form = choiceOption<DrpcServiceForm>('as', as, ['promise', 'observable'], 'promise');
   const library = new LateLibrary();
   const methods: Record<string, unknown> = {};
   for (const desc of service.methods) {
     const method = new DescMethodClient(caller, desc, library);
-    if (as === 'observable') methods[desc.localName] = method.observable;
+    if (form === 'observable') methods[desc.localName] = method.observable;
     else methods[desc.localName] = shapeOf(desc).responseStream ? method.iterable : method.promise;
   }
   return methods as DrpcServiceClient<Service, Form>;

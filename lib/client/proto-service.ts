@@ -1,5 +1,6 @@
 import { throwError, type Observable } from 'rxjs';
 import { escapeName } from '../errors/escape.js';
+import { typeName } from '../errors/type-name.js';
 import { findServices, type ServiceDefinition } from '../service/service-definition.js';
 import { DrpcRecord } from './drpc.record.js';
 import { faultOf, type DrpcServiceCallOptions, type ServiceCaller } from './drpc.services.js';
@@ -7,13 +8,14 @@ import { faultOf, type DrpcServiceCallOptions, type ServiceCaller } from './drpc
 /**
  * The methods of a service of .proto files, by their names there and in camel case, as Nest's ClientGrpc has
  * them: each gives a cold Observable.
- * @throws Error that names the services there are.
+ * @throws Error that names the services there are; TypeError for what is no name.
  */
 export function protoService(
   caller: ServiceCaller,
   services: readonly ServiceDefinition[],
   name: string,
 ): object {
+  if (typeof name !== 'string') throw new TypeError(`service is ${typeName(name)}: must be a name`);
   const [service] = findServices(services, name);
   if (!service) throw noService(name, services);
   const methods: Record<string, unknown> = {};

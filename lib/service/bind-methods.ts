@@ -4,6 +4,7 @@ import { hasProto } from './proto-options.js';
 import { isDescMethod, loadDescReader, type DescReader } from './protobuf-es.js';
 import type { DescMethod } from './protobuf-es.types.js';
 import {
+  findMethod,
   findServices,
   type MethodDefinition,
   type MethodName,
@@ -55,11 +56,10 @@ function findMethods(
   reader: DescReader | undefined,
 ): { method: MethodDefinition; isByFullName: boolean }[] {
   if (isDescMethod(ref)) return [{ method: reader!.method(ref), isByFullName: true }];
-  const found = findServices(services, ref.service).flatMap(({ name, methods }) =>
-    methods
-      .filter((method) => method.name === ref.method)
-      .map((method) => ({ method, isByFullName: name === ref.service })),
-  );
+  const found = findServices(services, ref.service).flatMap(({ name, methods }) => {
+    const method = findMethod(methods, ref.method);
+    return method ? [{ method, isByFullName: name === ref.service }] : [];
+  });
   if (found.length === 0) throw notFound(ref, services);
   return found;
 }

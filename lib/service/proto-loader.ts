@@ -4,11 +4,11 @@ import { packageError } from './optional-package.js';
 import { ProtoMapKeys, type ProtoType } from './proto-map-keys.js';
 import type { ProtoLoaderOptions, ProtoOptions } from './proto-options.js';
 import { ProtobufEncoding, type MessageCodec } from './protobuf-encoding.js';
-import { rpcOf, type MethodDefinition, type ServiceDefinition } from './service-definition.js';
+import { rpcOf, uncapitalized, type MethodDefinition, type ServiceDefinition } from './service-definition.js';
 
 /** The part of @grpc/proto-loader that is used. */
 interface ProtoLoader {
-  loadSync(files: string | string[], options?: ProtoLoaderOptions): object;
+  loadSync(files: string[], options?: ProtoLoaderOptions): object;
 }
 
 /** What @grpc/proto-loader says of everything in the files, by full name. */
@@ -51,7 +51,7 @@ export function loadProtoServices(options: ProtoOptions): ServiceDefinition[] {
   if (options.package === undefined) {
     return services.map(([name, methods]) => toService(name, packageOf(name), methods, mapKeys));
   }
-  return [options.package].flat().flatMap((packageName) => {
+  return [...new Set([options.package].flat())].flatMap((packageName) => {
     const inside = services.filter(([name]) => isInside(name, packageName));
     if (inside.length === 0) throw noServices(packageName, services);
     return inside.map(([name, methods]) => toService(name, packageName, methods, mapKeys));
@@ -59,13 +59,23 @@ export function loadProtoServices(options: ProtoOptions): ServiceDefinition[] {
 }
 
 function loadPackageDefinition({ protoPath, packageDefinition, loader }: ProtoOptions): object {
-  if (packageDefinition === undefined) {
-    return requireLoader().loadSync(typeof protoPath === 'string' ? protoPath : [...protoPath!], loader);
-  }
+  if (packageDefinition === undefined) return loadFiles([protoPath!].flat(), loader);
   if (protoPath !== undefined) {
     throw new TypeError('protoPath and packageDefinition are both given: they mean the same, give one');
   }
   return packageDefinition;
+}
+
+function loadFiles(files: string[], options: ProtoLoaderOptions | undefined): object {
+  const loader = requireLoader();
+  try {
+    return loader.loadSync(files, options);
+  } catch (error) {
+    // What is missing may be an import or a type, of which the loader does not say where it was looked for.
+    const names = files.map((file) => `"${escapeName(file)}"`).join(', ');
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`protoPath ${names} can not be loaded: ${reason}`, { cause: error });
+  }
 }
 
 function requireLoader(): ProtoLoader {
@@ -125,7 +135,7 @@ function toMethod(
   return {
     rpc: rpcOf(service, name),
     name,
-    localName: method.originalName ?? name.charAt(0).toLowerCase() + name.slice(1),
+    localName: method.originalName ?? uncapitalized(name),
     requestStream: method.requestStream,
     responseStream: method.responseStream,
     serverEncoding: new ProtobufEncoding(response, request),

@@ -48,12 +48,23 @@ export const PROTO_OPTIONS: readonly string[] = ['package', 'protoPath', 'packag
 
 /** The options among others, checked. @throws TypeError naming option, value and what is allowed. */
 export function resolveProtoOptions(options: ProtoOptions): ProtoOptions {
-  return {
+  const resolved = {
     package: textsOption('package', options.package),
     protoPath: textsOption('protoPath', options.protoPath),
     packageDefinition: objectOption('packageDefinition', options.packageDefinition),
     loader: objectOption('loader', options.loader),
   };
+  if ([resolved.protoPath].flat().includes('')) {
+    throw new TypeError('option protoPath is "": must be the path of a file');
+  }
+  if (hasProto(resolved)) return resolved;
+  for (const name of ['package', 'loader'] as const) {
+    if (resolved[name] === undefined) continue;
+    throw new TypeError(
+      `option ${name} is given without protoPath or packageDefinition: must be beside one of them`,
+    );
+  }
+  return resolved;
 }
 
 function textsOption<T>(name: string, value: T): T {

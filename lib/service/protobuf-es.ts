@@ -26,6 +26,11 @@ export function isDescMethod(value: object): value is DescMethod {
   return (value as { kind?: unknown }).kind === 'rpc';
 }
 
+/** Whether a value describes a service. */
+export function isDescService(value: unknown): value is DescService {
+  return (value as { kind?: unknown } | null | undefined)?.kind === 'service';
+}
+
 /** What needs no library to be known. */
 export function shapeOf({ parent, name, localName, methodKind }: DescMethod): MethodShape {
   return {

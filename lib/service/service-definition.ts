@@ -54,3 +54,19 @@ export function findServices(
   const full = services.find((service) => service.name === name);
   return full ? [full] : services.filter((service) => service.localName === name);
 }
+
+/**
+ * The method that `name` means: as the .proto file has it, otherwise as JavaScript has it, as gRPC takes either; and
+ * `findOne()` of a file that does not write its methods with a capital is not lost for the `FindOne` derived from it.
+ */
+export function findMethod(methods: readonly MethodDefinition[], name: string): MethodDefinition | undefined {
+  return (
+    methods.find((method) => method.name === name) ??
+    methods.find((method) => method.localName === name || method.localName === uncapitalized(name))
+  );
+}
+
+/** A name with a small first letter. */
+export function uncapitalized(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

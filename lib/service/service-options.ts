@@ -1,5 +1,6 @@
 import { typeName } from '../errors/type-name.js';
 import { PROTO_OPTIONS, resolveProtoOptions, type ProtoOptions } from './proto-options.js';
+import { isDescService } from './protobuf-es.js';
 import type { DescService } from './protobuf-es.types.js';
 
 /** Where a server has the definitions of protobuf services from. */
@@ -22,8 +23,4 @@ function resolveServices(services: readonly unknown[] | undefined): readonly Des
   throw new TypeError(
     `option services is ${typeName(services)}: must be an array of services that protoc-gen-es made`,
   );
-}
-
-function isDescService(value: unknown): value is DescService {
-  return (value as { kind?: unknown } | null | undefined)?.kind === 'service';
 }

@@ -74,7 +74,7 @@ export function DrpcService(options: ControllerOptions = {}): ClassDecorator {
  * Serves a method of the services that the options of `DrpcServer` name. For DRPC alone.
  * Without parameter decorators a handler takes the request and the DrpcContext.
  * @param service with its package or without; default: the name of the class
- * @param method as the .proto file has it; default: the name of the handler, its first letter a capital
+ * @param method as the .proto file or as JavaScript has it; default: the name of the handler, its first letter a capital
  */
 export function DrpcMethod(service?: string, method?: string): MethodDecorator;
 /**

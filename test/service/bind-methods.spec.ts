@@ -12,6 +12,12 @@ const twoGreeters: ServiceOptions = {
   protoPath: [file('names.proto'), file('more-names.proto')],
   package: ['names.one', 'names.two'],
 };
+const sameLetters: ServiceOptions = { protoPath: file('same-letters.proto') };
+const oddNames: ServiceOptions = {
+  protoPath: 'names.proto',
+  package: 'odd.v1',
+  loader: { includeDirs: [file('odd')] },
+};
 
 /** The rpcs that handlers serve; a handler is a text here. */
 async function bind(
@@ -31,6 +37,24 @@ describe('bindMethods', () => {
       '/interop.v1.Greeter/Chat': 'handler',
     });
   });
+
+  it.each([
+    ['chat', 'Greeter', 'interop.v1.Greeter/Chat', oneGreeter],
+    ['greet', 'names.one.Greeter', 'names.one.Greeter/Greet', twoGreeters],
+    ['part', 'names.one.Greeter', 'names.one.Greeter/part', twoGreeters],
+    ['Part', 'names.one.Greeter', 'names.one.Greeter/part', twoGreeters],
+    ['find_part', 'Names', 'odd.v1.Names/find_part', oddNames],
+    ['findPart', 'Names', 'odd.v1.Names/find_part', oddNames],
+    ['FindPart', 'Names', 'odd.v1.Names/find_part', oddNames],
+    ['List', 'Letters', 'letters.Letters/List', sameLetters],
+    ['list', 'Letters', 'letters.Letters/list', sameLetters],
+  ])(
+    'takes the name %s of a method as the file or JavaScript has it',
+    async (method, service, rpc, options) => {
+      const bound = await bind([[{ service, method }, 'handler']], options);
+      expect(bound).toEqual({ [`/${rpc}`]: 'handler' });
+    },
+  );
 
   it('finds a method of a service of protoc-gen-es by its name', async () => {
     const bound = await bind([[{ service: 'Greeter', method: 'Chat' }, 'handler']], { services: [Greeter] });
@@ -83,9 +107,9 @@ describe('bindMethods', () => {
     ],
     [
       'names the methods there are',
-      { service: 'Greeter', method: 'chat' },
+      { service: 'Greeter', method: 'chats' },
       oneGreeter,
-      'no definition of the method "chat" of service "Greeter": the loaded methods are SayHello, ListHellos, CollectHellos, Chat, EchoAll, Fail, Ping',
+      'no definition of the method "chats" of service "Greeter": the loaded methods are SayHello, ListHellos, CollectHellos, Chat, EchoAll, Fail, Ping',
     ],
     [
       'says which options there are',
@@ -101,6 +125,7 @@ describe('bindMethods', () => {
     ['by short names', { service: 'Greeter', method: 'Chat' }, { service: 'Greeter', method: 'Chat' }],
     ['by full names', { service: 'interop.v1.Greeter', method: 'Chat' }, Greeter.method.chat],
     ['by descriptors', Greeter.method.chat, Greeter.method.chat],
+    ['by both names', { service: 'Greeter', method: 'Chat' }, { service: 'Greeter', method: 'chat' }],
   ])('refuses two handlers for one rpc, %s', async (_what, first, second) => {
     const refs: [MethodRef, string][] = [
       [first, 'a'],

@@ -12,7 +12,24 @@ import {
   type ClientGrpc,
 } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
-import { catchError, firstValueFrom, from, map, of, reduce, toArray, type Observable } from 'rxjs';
+import {
+  catchError,
+  concat,
+  EMPTY,
+  finalize,
+  firstValueFrom,
+  from,
+  map,
+  materialize,
+  NEVER,
+  of,
+  reduce,
+  Subject,
+  take,
+  throwError,
+  toArray,
+  type Observable,
+} from 'rxjs';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { DrpcMethod, DrpcService } from '../../lib/index.js';
@@ -41,6 +58,16 @@ interface Decorators {
   StreamMethod: (service?: string, method?: string) => MethodDecorator;
 }
 
+interface ListRequest {
+  name: string;
+  count: number;
+  hang?: boolean;
+  fail?: { code: number | string; message: string } | null;
+}
+
+/** What the streams of the controllers have come to, in their order. */
+const endings = new Subject<string>();
+
 /** A controller as applications have it for gRPC; nothing but its decorators is of a transport. */
 function greeterOf({ Service, Method, StreamMethod }: Decorators): new () => object {
   @Service()
@@ -53,8 +80,12 @@ function greeterOf({ Service, Method, StreamMethod }: Decorators): new () => obj
     }
 
     @Method()
-    listHellos({ name, count }: { name: string; count: number }): Observable<Partial<HelloReply>> {
-      return from(Array.from({ length: count }, (_, index) => ({ message: this.#hello(name), index })));
+    listHellos({ name, count, hang, fail }: ListRequest): Observable<Partial<HelloReply>> {
+      const hellos = from(
+        Array.from({ length: count }, (_, index) => ({ message: this.#hello(name), index })),
+      );
+      const fails = throwError(() => new RpcException({ code: Number(fail?.code), message: fail?.message }));
+      return concat(hellos, hang ? NEVER : fail ? fails : EMPTY).pipe(finalize(() => endings.next('list')));
     }
 
     @StreamMethod('Greeter')
@@ -70,7 +101,8 @@ function greeterOf({ Service, Method, StreamMethod }: Decorators): new () => obj
       return requests.pipe(map(({ name }, index) => ({ message: this.#hello(name), index })));
     }
 
-    @Method('Greeter', 'EchoAll')
+    // A name as JavaScript has it.
+    @Method('Greeter', 'echoAll')
     echo(message: object): Observable<object> {
       return of(message);
     }
@@ -95,7 +127,7 @@ function greeterOf({ Service, Method, StreamMethod }: Decorators): new () => obj
 /** What an application declares of the service to call it. */
 interface GreeterClient {
   sayHello(request: HelloRequest): Observable<HelloReply>;
-  listHellos(request: { name: string; count: number }): Observable<HelloReply>;
+  listHellos(request: ListRequest): Observable<HelloReply>;
   collectHellos(requests: Observable<HelloRequest>): Observable<{ message: string; names: string[] }>;
   chat(requests: Observable<HelloRequest>): Observable<HelloReply>;
   echoAll(message: object): Observable<object>;
@@ -195,5 +227,21 @@ describe.each([
       greeter.fail({ code: 5, message: 'no such hero' }).pipe(catchError((thrown: unknown) => of(thrown))),
     );
     expect(error).toMatchObject({ code: 5, message: expect.stringContaining('no such hero') as string });
+  });
+
+  it('fails behind messages of a stream', async () => {
+    const replies = greeter.listHellos({ name: 'Nest', count: 2, fail: { code: 9, message: 'no more' } });
+    const notes = await firstValueFrom(replies.pipe(materialize(), toArray()));
+    expect(notes.map(({ kind }) => kind)).toEqual(['N', 'N', 'E']);
+    expect(notes[2]).toMatchObject({
+      error: { code: 9, message: expect.stringContaining('no more') as string },
+    });
+  });
+
+  it('stops a stream that is left', async () => {
+    const ended = firstValueFrom(endings);
+    const replies = greeter.listHellos({ name: 'Nest', count: 3, hang: true });
+    expect(await firstValueFrom(replies.pipe(take(3), toArray()))).toHaveLength(3);
+    expect(await ended).toBe('list');
   });
 });

@@ -99,7 +99,26 @@ describe('loadProtoServices', () => {
   });
 
   it('says which file is missing', () => {
-    expect(() => loadProtoServices({ protoPath: 'no/such.proto' })).toThrow('no/such.proto');
+    expect(() => loadProtoServices({ protoPath: [greeterProto, 'no/such.proto'] })).toThrow(
+      /^protoPath ".*greeter\.proto", "no\/such\.proto" can not be loaded: ENOENT.*'no\/such\.proto'$/,
+    );
+  });
+
+  it.each([
+    ['a type that is not there', 'unknown-type.proto', 'no such type: Missing'],
+    ['an import that is not there', 'unknown-import.proto', 'nowhere.proto'],
+    ['what is no .proto file', 'syntax.proto', "illegal name '='"],
+  ])('says which file has %s', (_what, name, reason) => {
+    const protoPath = namesProto.replace('names.proto', `broken/${name}`);
+    const load = (): unknown => loadProtoServices({ protoPath });
+    expect(load).toThrow(`protoPath "${protoPath}" can not be loaded: `);
+    expect(load).toThrow(reason);
+    expect(load).toThrow(expect.objectContaining({ cause: expect.any(Error) as Error }) as Error);
+  });
+
+  it('loads the services of a package once that is named twice', () => {
+    const services = loadProtoServices({ protoPath: greeterProto, package: ['interop.v1', 'interop.v1'] });
+    expect(services.map(({ name }) => name)).toEqual(['interop.v1.Greeter']);
   });
 });
 

@@ -74,10 +74,18 @@ describe('a server of protobuf services', () => {
     ['protoPath', { protoPath: ['a', 5] }, 'an Array: must be text or an array of texts'],
     ['loader', { loader: 'keepCase' }, 'a string: must be an object'],
     ['packageDefinition', { packageDefinition: null }, 'null: must be an object'],
+    ['protoPath', { protoPath: '' }, '"": must be the path of a file'],
+    ['protoPath', { protoPath: ['a.proto', ''] }, '"": must be the path of a file'],
+    ['package', { package: 'a' }, 'given without protoPath or packageDefinition: must be beside one of them'],
+    ['loader', { loader: {} }, 'given without protoPath or packageDefinition: must be beside one of them'],
     ['services', { services: GreeterService }, 'an Object: must be an array of services'],
     ['services', { services: [undefined] }, 'an Array: must be an array of services'],
   ])('refuses a wrong option %s', (name, options, message) => {
     expect(() => new DrpcServer(options as DrpcServerOptions)).toThrow(`option ${name} is ${message}`);
+  });
+
+  it('takes an empty package beside files: it is every package', () => {
+    expect(() => new DrpcServer({ package: '', protoPath: greeterProto })).not.toThrow();
   });
 
   it('may listen again', async () => {
@@ -188,6 +196,26 @@ describe('a client of protobuf services', () => {
     expect(() => new DrpcClient().getService('Greeter')).toThrow(
       'no definition of the service "Greeter": set package and protoPath in the options of the client',
     );
+  });
+
+  it.each([
+    [undefined, 'service is undefined: must be a name'],
+    [GreeterService, 'service is an Object: must be a name'],
+  ])('refuses a name that is none: %#', (name, message) => {
+    expect(() => client.getService(name as unknown as string)).toThrow(new TypeError(message));
+  });
+
+  it.each<[unknown, object | undefined, string]>([
+    [undefined, undefined, 'service is undefined: must be a service that protoc-gen-es made'],
+    ['Greeter', undefined, 'service is a string: must be a service that protoc-gen-es made'],
+    [
+      GreeterService.method.chat,
+      undefined,
+      'service is an Object: must be a service that protoc-gen-es made',
+    ],
+    [GreeterService, { as: 'callback' }, `option as is "callback": must be 'promise' or 'observable'`],
+  ])('refuses what is no service of protoc-gen-es: %#', (service, options, message) => {
+    expect(() => client.service(service as typeof GreeterService, options)).toThrow(new TypeError(message));
   });
 
   it('knows a service by its full name, and methods by both of theirs', () => {
