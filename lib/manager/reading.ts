@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { Clock, Timer } from '../clock/clock.js';
 import { DrpcCode } from '../errors/codes.js';
-import { DrpcError, ProtocolError } from '../errors/drpc-error.js';
+import { ClosedError, DrpcError, ProtocolError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
 import { FrameReader, type FrameSink } from '../wire/frame-reader.js';
 import type { Uint64 } from '../wire/varint.js';
@@ -203,7 +203,8 @@ export class Reading {
     if (left > 0) this.#frameTimer = clock.after(left, () => this.#checkFrame());
     else {
       this.#owner.readingFailed(
-        new ProtocolError(
+        // No fault of the bytes: a network that breaks off in the middle of a frame looks just so.
+        new ClosedError(
           `half a frame and no end for ${frameTimeout} ms: a frame must arrive within that time`,
         ),
       );

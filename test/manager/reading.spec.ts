@@ -2,8 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { closeSend, invoke, message, part } from '../helpers/frames.js';
 import { RawPeer } from '../helpers/raw-peer.js';
 
+/** With code 14: to the calls of the connection it is lost like any other. */
 const HALF_A_FRAME =
-  'ProtocolError: half a frame and no end for 30000 ms: a frame must arrive within that time';
+  'ClosedError: half a frame and no end for 30000 ms: a frame must arrive within that time';
 
 describe('Reading: half a frame', () => {
   const bytes = message(1, 2, 'hello');
