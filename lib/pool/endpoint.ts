@@ -16,6 +16,8 @@ import { RetryPause } from './retry-pause.js';
 const PLAIN_TIME = 60_000;
 /** Of so many rpcs it is remembered how their handlers behave. */
 const MAX_KNOWN_RPCS = 1000;
+/** So many connections in a row may be told to go away as soon as they are open. */
+const MAX_GONE_EARLY = 3;
 /** How long a server may take to close a connection that we are done with, in ms. */
 const FINISH_TIME = 2000;
 
@@ -76,6 +78,8 @@ export class Endpoint {
   /** Connected sockets of which it is not known yet who is at the other end. */
   readonly #handshakes = new Set<Duplex>();
   #dialing = 0;
+  /** So many connections in a row had to be left as soon as they were open. */
+  #goneEarly = 0;
   #plainUntil = 0;
   #isPlainTold = false;
   readonly #knownToRead = new Set<string>();
@@ -147,6 +151,10 @@ export class Endpoint {
     if (link.isDraining) return;
     const cause = new ClosedError('the server is shutting down');
     link.isDraining = true;
+    // A few in a row are a deployment that goes on; a server that says so to every connection gets its pauses.
+    this.#goneEarly = this.#isEarly(link) ? this.#goneEarly + 1 : 0;
+    if (this.#goneEarly > MAX_GONE_EARLY) this.#pause.begin();
+    else this.#pause.clear();
     this.#host.lost(link, cause);
     link.moveUnstarted(cause);
     this.finishIdle(link);
@@ -245,11 +253,16 @@ export class Endpoint {
   #ended(link: Link, cause: Error): void {
     this.#links.delete(link);
     if (link.isDraining) return;
-    const { clock, options } = this.#host;
     // What ends as soon as it began, without a word, is as good as a failed attempt.
-    if (!link.wasHeard && clock.now() - link.since < options.backoff.initial) this.#pause.begin();
+    if (!link.wasHeard && this.#isEarly(link)) this.#pause.begin();
     else this.#pause.clear();
     this.#host.lost(link, cause);
+  }
+
+  /** Whether the connection has only just been opened. */
+  #isEarly({ since }: Link): boolean {
+    const { clock, options } = this.#host;
+    return clock.now() - since < options.backoff.initial;
   }
 
   /** A server known to be plain is not probed again while that is fresh. */

@@ -664,6 +664,39 @@ describe('ConnectionPool that is told to go away', () => {
     expect(client.statuses).toEqual(['connected', 'disconnected', 'reconnecting', 'connected']);
   });
 
+  it('by every connection as soon as it is open, does not turn around', async () => {
+    const { client, server } = await connected();
+    for (const n of [1, 2, 3, 4, 5]) {
+      const connection = await server.connection(n);
+      await client.all(1);
+      connection.peer!.drain('restart');
+      await once(connection.socket, 'close');
+    }
+    // The first had lived for a second, three more may be restarts.
+    expect(client.pool.status).toBe('disconnected');
+    expect(server.connections).toHaveLength(5);
+    const again = client.becomes('connected');
+    client.clock.advance(100);
+    await again;
+  });
+
+  it('has forgotten earlier failures, and tries twice as for the first time', async () => {
+    const server = await serve();
+    let failures = 1;
+    const dial = (): Promise<Duplex> => (failures-- > 0 ? Promise.reject(new Error('down')) : dialTo(server));
+    const client = new TestPool({ addresses: [server.address], dial, failFast: false, pingInterval: 0 });
+    const failed = client.nextError();
+    const first = client.call('echo', 1);
+    await failed;
+    client.clock.advance(100);
+    expect(await first).toEqual([1, 'complete']);
+    const sentAway = server.connection(2).then(({ peer }) => peer!.drain('restart'));
+    (await server.connection(1)).peer!.drain('restart');
+    await sentAway;
+    expect(await client.call('echo', 2)).toEqual([2, 'complete']);
+    expect(client.errors).toHaveLength(1);
+  });
+
   it('by a refusal, as it knows no goaway, takes another connection', async () => {
     const server = await serve({ connection: { plainClients: 'cockroach' } });
     const { client } = await connected({ peer: 'cockroach' }, server);
