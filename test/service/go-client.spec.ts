@@ -48,6 +48,14 @@ describeWithGo.each(PAIRS)(
       expect(await play(scenario)).toMatchObject({ scenario, ok: true });
     });
 
+    it('greeter-unary, with the metadata of the call', async () => {
+      const { log } = service;
+      log.clear();
+      const result = await play('greeter-unary', '--metadata', 'token=abc,language=fr');
+      expect(result).toMatchObject({ ok: true });
+      expect(log.entries).toContain('metadata {"language":"fr","token":"abc"}');
+    });
+
     it('greeter-error, with details where its errors have them', async () => {
       const { details, ...result } = await play('greeter-error');
       expect(result).toMatchObject({ ok: true, code: 7, error: 'not for you' });

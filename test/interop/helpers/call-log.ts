@@ -15,6 +15,11 @@ export class CallLog {
     }
   }
 
+  /** Adds what a handler has to say. */
+  note(entry: string): void {
+    this.#add(entry);
+  }
+
   clear(): void {
     this.entries.length = 0;
   }

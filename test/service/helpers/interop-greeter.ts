@@ -63,6 +63,8 @@ function greeterWith(method: (name: keyof (typeof Greeter)['method']) => MethodD
 
     @method('sayHello')
     sayHello({ name, hang }: HelloRequest, context: DrpcContext): Observable<HelloReply> {
+      const metadata = Object.entries(context.metadata).toSorted(([a], [b]) => (a < b ? -1 : 1));
+      this.#log.note(`metadata ${JSON.stringify(Object.fromEntries(metadata))}`);
       return this.#log.watchObservable(context, hang ? NEVER : of(hello(name)));
     }
 
