@@ -228,6 +228,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   /** Handles a chunk of the connection's bytes, borrowed until the call returns. */
   receive(chunk: Buffer): void {
+    this.writer.turnBegan();
     this.#reading.receive(chunk);
   }
 

@@ -85,8 +85,12 @@ export class MuxWriter {
   #littleUsed = 0;
 
   #scheduled = false;
-  /** When the event loop last had its turn because of us. */
+  /** When the event loop last had its turn, as far as we know. */
   #turnSince = 0;
+  /** It has had one since, see {@link turnBegan}. */
+  #isTurnNew = true;
+  /** Writing goes on when the event loop has had its turn. */
+  #isYielding = false;
   #stopCause: Error | undefined;
   #failed = false;
   #isOverflowing = false;
@@ -109,8 +113,7 @@ export class MuxWriter {
 
   /** The event loop has had its turn. */
   readonly #nextTurn = (): void => {
-    this.#turnSince = this.#clock.now();
-    this.#flush();
+    this.turnBegan();
   };
 
   readonly #written = (error?: Error | null): void => {
@@ -122,6 +125,7 @@ export class MuxWriter {
     if (slab) this.#reuse(slab);
     if (this.#isTurnOver()) {
       this.#scheduled = true;
+      this.#isYielding = true;
       this.#clock.yield(this.#nextTurn);
       return;
     }
@@ -281,6 +285,17 @@ export class MuxWriter {
     this.#schedule();
   }
 
+  /**
+   * Says that the event loop has come round, as a chunk that was read shows: writing may go on at once. Reading
+   * many chunks in a row would hold it up until the last of them was handled.
+   */
+  turnBegan(): void {
+    this.#isTurnNew = true;
+    if (!this.#isYielding) return;
+    this.#isYielding = false;
+    this.#clock.soon(this.#flush);
+  }
+
   /** Calls `task` once everything appended so far, and all that waits, has been written (or the writer stopped). */
   whenDrained(task: () => void): void {
     if (this.#stopCause || this.#isDrained()) task();
@@ -333,7 +348,12 @@ export class MuxWriter {
    */
   #isTurnOver(): boolean {
     if (this.pending === 0 && this.#ready.size === 0) return false;
-    return this.#clock.now() - this.#turnSince >= TURN_TIME;
+    const now = this.#clock.now();
+    if (this.#isTurnNew) {
+      this.#isTurnNew = false;
+      this.#turnSince = now;
+    }
+    return now - this.#turnSince >= TURN_TIME;
   }
 
   /** Makes `size` bytes free in the slab being filled. */

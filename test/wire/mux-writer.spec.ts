@@ -358,6 +358,28 @@ describe('MuxWriter', () => {
       expect(rig.clock.pendingYields).toBe(0);
     });
 
+    it('go on without waiting for the event loop when a chunk shows that it has come round', () => {
+      const rig = new Rig({ bulkSize: 1 });
+      const slow = new Turns(rig, 1, 6);
+      rig.writer.enqueue({
+        pump: () => {
+          rig.clock.advance(0.2);
+          return slow.pump();
+        },
+      });
+      rig.drain();
+      const first = rig.socket.writes.length;
+      expect(rig.clock.pendingYields).toBe(1);
+      rig.writer.turnBegan();
+      rig.drain();
+      expect(rig.socket.writes.length).toBeGreaterThan(first);
+      // The turn that was asked for finds nothing to do twice.
+      while (rig.clock.pendingYields > 0) rig.clock.yielded();
+      rig.drain();
+      expect(slow.left).toBe(0);
+      expect(rig.socket.writes).toHaveLength(6);
+    });
+
     it('do not end for a writer with nothing left to write, however long the last was ago', () => {
       const rig = new Rig();
       rig.clock.advance(1000);
