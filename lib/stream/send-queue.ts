@@ -3,22 +3,24 @@ import { Kind } from '../wire/kind.js';
 import type { Sender } from '../wire/mux-writer.js';
 import type { SendWindow } from './send-window.js';
 import type { StreamHost } from './stream-host.js';
-import type { Stream } from './stream.js';
+import type { Payload, Stream } from './stream.js';
 
 /** Something that a stream wants to send and that had to wait. */
 export interface SendOp {
   readonly kind: Kind;
-  /** Owned by the queue until it has been appended. */
-  readonly data: Uint8Array | undefined;
+  /** Owned by the queue until it has been appended. Text becomes bytes when its turn comes. */
+  readonly data: Payload | undefined;
+  /** Bytes on the wire, without headers. */
+  readonly size: number;
   /** What an Error frame tells the receivers of this end. */
   readonly cause: Error | undefined;
-  /** Bytes of `data` that were appended already: frames of a message whose rest waits. */
+  /** Bytes that were appended already: frames of a message whose rest waits. */
   sent: number;
 }
 
 /** A stream hands its turn on after so many bytes. */
 const TURN_SIZE = 64 * 1024;
-/** What waits costs this much beside its bytes, as measured: an op, a Buffer, unused room behind its text. */
+/** What waits costs this much beside its bytes, as measured: an op, a Buffer or a text of its own. */
 const OP_OVERHEAD = 192;
 
 const NOTHING: SendOp[] = [];
@@ -40,6 +42,8 @@ export class SendQueue implements Sender {
   #isDebited = false;
   /** Holds one of the writer's places for messages of several frames. */
   #hasPlace = false;
+  /** The first op's text in bytes, lent by the pool: it needs several frames and its first has been appended. */
+  #encoded: Buffer | undefined;
   #drained: { promise: Promise<void>; resolve: () => void; reject: (error: Error) => void } | undefined;
 
   constructor(stream: Stream, host: StreamHost, window: SendWindow | undefined) {
@@ -63,10 +67,11 @@ export class SendQueue implements Sender {
     return this.#head === this.#ops.length;
   }
 
-  push(kind: Kind, data: Uint8Array | undefined, cause?: Error): void {
+  /** @param size of `data` in bytes */
+  push(kind: Kind, data: Payload | undefined, size: number, cause?: Error): void {
     if (this.#ops === NOTHING) this.#ops = [];
-    this.#ops.push({ kind, data, cause, sent: 0 });
-    this.#bytes += costOf(data);
+    this.#ops.push({ kind, data, size, cause, sent: 0 });
+    this.#bytes += OP_OVERHEAD + size;
     this.#count();
   }
 
@@ -96,13 +101,13 @@ export class SendQueue implements Sender {
     while (mayGoOn && written < TURN_SIZE && !stream.isTerminated) {
       const op = this.#ops[this.#head];
       if (!op) break;
-      const size = op.data ? op.data.length - op.sent : 0;
+      const size = op.size - op.sent;
       if (op.kind !== Kind.Message) {
         this.#shift();
         // Before the stream ends with it: everything was sent.
         if (this.isEmpty) this.#tellDrained();
         stream.appendWaiting(op);
-      } else mayGoOn = this.#pumpMessage(op, op.data!, split);
+      } else mayGoOn = this.#pumpMessage(op, split);
       written += MIN_FRAME_SIZE + Math.min(size, split);
     }
     this.#count();
@@ -118,6 +123,7 @@ export class SendQueue implements Sender {
     this.#count();
     this.#host.writer.remove(this);
     this.#leavePlace();
+    this.#forgetEncoded();
   }
 
   /** Tells who waits for {@link drained} that it will not happen. */
@@ -129,11 +135,11 @@ export class SendQueue implements Sender {
   }
 
   /** Appends the next frame of a message; false when it has to wait for credit or a place. */
-  #pumpMessage(op: SendOp, data: Uint8Array, split: number): boolean {
+  #pumpMessage(op: SendOp, split: number): boolean {
     const { sent } = op;
     const { writer } = this.#host;
-    const size = Math.min(split, data.length - sent);
-    const isSplit = data.length > split;
+    const size = Math.min(split, op.size - sent);
+    const isSplit = op.size > split;
     if (sent === 0) {
       if (!this.#isDebited) {
         this.#isDebited = true;
@@ -146,13 +152,31 @@ export class SendQueue implements Sender {
       }
     } else this.#window?.debit(size);
     op.sent = sent + size;
-    const isDone = op.sent === data.length;
-    this.#stream.appendPart(data, sent, op.sent, isDone);
+    const isDone = op.sent === op.size;
+    if (typeof op.data === 'string' && !isSplit) this.#stream.appendText(op.data, size);
+    else this.#stream.appendPart(this.#bytesOf(op), sent, op.sent, isDone);
     if (!isDone) return true;
     this.#isDebited = false;
     this.#leavePlace();
+    this.#forgetEncoded();
     this.#shift();
     return true;
+  }
+
+  /** The data of the first op. Few messages are unfinished at once, so that few texts lie here twice. */
+  #bytesOf(op: SendOp): Uint8Array {
+    if (typeof op.data !== 'string') return op.data!;
+    if (!this.#encoded) {
+      this.#encoded = this.#host.pool.get(op.size);
+      this.#encoded.write(op.data, 0, op.size);
+    }
+    return this.#encoded;
+  }
+
+  #forgetEncoded(): void {
+    if (!this.#encoded) return;
+    this.#host.pool.put(this.#encoded);
+    this.#encoded = undefined;
   }
 
   #splitSize(): number {
@@ -163,7 +187,7 @@ export class SendQueue implements Sender {
 
   /** Takes the first op out; all of it has been appended. */
   #shift(): void {
-    this.#bytes -= costOf(this.#ops[this.#head]!.data);
+    this.#bytes -= OP_OVERHEAD + this.#ops[this.#head]!.size;
     this.#head++;
     if (this.#head === this.#ops.length) {
       this.#ops = [];
@@ -194,8 +218,4 @@ export class SendQueue implements Sender {
     this.#drained = undefined;
     drained.resolve();
   }
-}
-
-function costOf(data: Uint8Array | undefined): number {
-  return OP_OVERHEAD + (data ? data.length : 0);
 }

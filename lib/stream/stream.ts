@@ -241,7 +241,7 @@ export class Stream {
         return true;
       }
     }
-    return this.#waitToSend(typeof data === 'string' ? Buffer.from(data) : data);
+    return this.#waitToSend(data, typeof data === 'string' ? Buffer.byteLength(data) : data.length);
   }
 
   /** Resolves when nothing waits to be sent; at once if so. Fails with the send error when the stream ends before. */
@@ -332,10 +332,10 @@ export class Stream {
 
   /** @internal Appends what is not a message and had to wait; its turn has come. */
   appendWaiting({ kind, data, cause }: SendOp): void {
-    if (kind === Kind.Invoke) this.#appendInvoke(data);
+    if (kind === Kind.Invoke) this.#appendInvoke(data as Uint8Array | undefined);
     else if (kind === Kind.CloseSend) this.#appendCloseSend();
     else if (kind === Kind.Close) this.#appendClose();
-    else this.#appendError(data!, cause!);
+    else this.#appendError(data as Uint8Array, cause!);
   }
 
   /** @internal Appends the next frame of a message that had to wait. */
@@ -343,6 +343,12 @@ export class Stream {
     if (start === 0) this.#messageId++;
     this.#host.writer.frame(isDone ? MESSAGE : MESSAGE_PART, this.id, this.#messageId, data, start, end);
     this.#share += end - start;
+  }
+
+  /** @internal Appends a message that had to wait and fits into one frame. */
+  appendText(text: string, size: number): void {
+    this.#host.writer.text(MESSAGE, this.id, ++this.#messageId, text);
+    this.#share += size;
   }
 
   #nextTurn(drained: true | Promise<void>): Promise<void> {
@@ -386,28 +392,28 @@ export class Stream {
   #enqueue(kind: Kind, data: Uint8Array | undefined, cause?: Error): void {
     const queue = (this.#sendQueue ??= new SendQueue(this, this.#host, this.#sendWindow));
     const wasIdle = queue.isEmpty;
-    queue.push(kind, data, cause);
+    queue.push(kind, data, data ? data.length : 0, cause);
     if (wasIdle) this.#host.writer.enqueue(queue);
   }
 
   /** Puts a message into the queue; answers true when it went out at once after all. */
-  #waitToSend(data: Uint8Array): boolean {
+  #waitToSend(data: Payload, size: number): boolean {
     const { maxSendSize, sendQueueSize } = this.#host.limits;
-    if (data.length > maxSendSize) {
-      throw new MessageSizeError(`message of ${data.length} bytes exceeds the limit of ${maxSendSize}`);
+    if (size > maxSendSize) {
+      throw new MessageSizeError(`message of ${size} bytes exceeds the limit of ${maxSendSize}`);
     }
-    if (this.#sendQueue?.hasMessage && this.queuedBytes + data.length > sendQueueSize) {
+    if (this.#sendQueue?.hasMessage && this.queuedBytes + size > sendQueueSize) {
       this.fail(
         new DrpcError(
           DrpcCode.ResourceExhausted,
-          `${this.queuedBytes + data.length} bytes wait to be sent: at most ${sendQueueSize} may; the consumer is too slow for a source that can not wait`,
+          `${this.queuedBytes + size} bytes wait to be sent: at most ${sendQueueSize} may; the consumer is too slow for a source that can not wait`,
         ),
       );
       return false;
     }
     const queue = (this.#sendQueue ??= new SendQueue(this, this.#host, this.#sendWindow));
     const wasIdle = queue.isEmpty;
-    queue.push(Kind.Message, data);
+    queue.push(Kind.Message, data, size);
     if (this.isTerminated || !wasIdle) return false;
     const { writer } = this.#host;
     if (!writer.admits(this.#share) || queue.pump()) writer.enqueue(queue);

@@ -123,6 +123,54 @@ describe('SendQueue: turns', () => {
   });
 });
 
+describe('SendQueue: texts', () => {
+  /** One, two, three and four bytes of UTF-8 a character, over and over. */
+  const text = (length: number): string =>
+    'a\u00e9\u20ac\u{1f680}'.repeat(Math.ceil(length / 5)).slice(0, length);
+
+  it.each([
+    ['one frame', 20_000, 1],
+    ['as many frames as its bytes need', 60_000, 2],
+    ['many frames', 1_000_000, 31],
+  ])('travel as UTF-8 in %s', (_what, length, frames) => {
+    const { peer, calls } = withCalls(1);
+    const sent = text(length);
+    calls[0]!.stream.trySend(sent);
+    const received = parseFrames(peer.sentBytes());
+    expect(received).toHaveLength(frames);
+    expect(Buffer.concat(received.map(({ data }) => data)).equals(Buffer.from(sent))).toBe(true);
+    expect(peer.manager.pool.usage.lent).toBe(0);
+  });
+
+  it('count as the bytes that they become, and wait as they are', () => {
+    const { peer, calls } = withCalls(2, { writerBufferSize: 1000 });
+    calls[0]!.stream.trySend(Buffer.alloc(1000));
+    expect(calls[1]!.stream.trySend('\u20ac'.repeat(1000))).toBe(false);
+    expect(peer.manager.queuedBytes).toBe(3000 + 192);
+    expect(peer.manager.pool.usage.lent).toBe(0);
+    expect(describeFrames(peer.sentBytes()).at(-1)).toBe('Message s2 m1 <3000 bytes>');
+    expect(peer.manager.queuedBytes).toBe(0);
+  });
+
+  it('are refused over the limit of a message, by their bytes', () => {
+    const { calls } = withCalls(1, { maxSendSize: 3000 });
+    expect(() => calls[0]!.stream.trySend('\u20ac'.repeat(1001))).toThrow(
+      'message of 3003 bytes exceeds the limit of 3000',
+    );
+    expect(calls[0]!.stream.trySend('\u20ac'.repeat(1000))).toBe(true);
+  });
+
+  it('give their bytes back when the stream ends in the middle of them', () => {
+    const { peer, calls } = withCalls(1);
+    calls[0]!.stream.trySend(text(1_000_000));
+    peer.clock.turn();
+    expect(peer.manager.pool.usage.lent).toBe(1);
+    peer.send(cancel(1, 2));
+    expect(peer.manager.pool.usage.lent).toBe(0);
+    expect(peer.manager.queuedBytes).toBe(0);
+  });
+});
+
 describe('SendQueue: what the connection holds', () => {
   /** A client whose writer is stuck. */
   function stuck(options: RawPeerOptions): RawPeer {
