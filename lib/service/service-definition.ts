@@ -60,9 +60,9 @@ export function findServices(
  * `findOne()` of a file that does not write its methods with a capital is not lost for the `FindOne` derived from it.
  */
 export function findMethod(methods: readonly MethodDefinition[], name: string): MethodDefinition | undefined {
+  const localName = uncapitalized(name);
   return (
-    methods.find((method) => method.name === name) ??
-    methods.find((method) => method.localName === name || method.localName === uncapitalized(name))
+    methods.find((method) => method.name === name) ?? methods.find((method) => method.localName === localName)
   );
 }
 

@@ -112,6 +112,12 @@ describe('bindMethods', () => {
       'no definition of the method "chats" of service "Greeter": the loaded methods are SayHello, ListHellos, CollectHellos, Chat, EchoAll, Fail, Ping',
     ],
     [
+      'says that there are none',
+      { service: 'Empty', method: 'Find' },
+      sameLetters,
+      'no definition of the method "Find" of service "Empty": the loaded methods are none',
+    ],
+    [
       'says which options there are',
       { service: 'Greeter', method: 'Chat' },
       {},
