@@ -9,6 +9,9 @@ export interface Plan {
   /** Rounds of the workloads that start new processes each time. */
   heavyRounds: number;
   warmMs: number;
+  /** Warming goes on until so many calls or messages have gone through, but no longer than `warmLimitMs`. */
+  warmCount: number;
+  warmLimitMs: number;
   ms: number;
   /** Share of the messages that the counted streams carry in the full plan. */
   streamShare: number;
@@ -21,6 +24,8 @@ export const FULL: Plan = {
   rounds: 5,
   heavyRounds: 3,
   warmMs: 600,
+  warmCount: 20_000,
+  warmLimitMs: 4000,
   ms: 600,
   streamShare: 1,
   stopMs: 2500,
@@ -31,6 +36,8 @@ export const QUICK: Plan = {
   rounds: 3,
   heavyRounds: 1,
   warmMs: 150,
+  warmCount: 3000,
+  warmLimitMs: 400,
   ms: 120,
   streamShare: 0.25,
   stopMs: 1000,
@@ -105,15 +112,20 @@ function unary(
   core: Target,
   nest: Target,
 ): Workload {
-  const run = (pair: Pair, ms: number, calls = atOnce) =>
-    pair.client.ask('unary', { size, atOnce: calls, ms, maxCalls: 5_000_000 }, TASK_LIMIT_MS);
+  const run = (pair: Pair, ms: number, calls = atOnce, maxCalls = 5_000_000) =>
+    pair.client.ask('unary', { size, atOnce: calls, ms, maxCalls }, TASK_LIMIT_MS);
   return {
     name,
     title,
     shapes: ['unary'],
     metrics: [{ name: 'rate', title, unit: 'per s', better: 'higher', targets: { core, nest } }],
-    // One at a time, it would take too long until all the code is compiled.
-    warmUp: (pair, { warmMs }) => run(pair, warmMs, Math.max(atOnce, 64)),
+    warmUp: async (pair, { warmMs, warmCount, warmLimitMs }) => {
+      // One at a time, it would take too long until all the code is compiled.
+      const calls = Math.max(atOnce, 64);
+      const first = await run(pair, warmMs, calls);
+      const missing = warmCount - first.calls;
+      if (missing > 0) await run(pair, warmLimitMs, calls, missing);
+    },
     measure: async (pair, { ms }) => {
       const { calls, failed, perSecond } = await run(pair, ms);
       if (failed > 0) throw new Error(`${failed} of ${calls + failed} calls failed`);
@@ -131,9 +143,9 @@ function download(
   core: Target,
   nest: Target,
 ): Workload {
-  const run = (pair: Pair, ms: number, { streamShare }: Plan) => {
+  const run = (pair: Pair, ms: number, { streamShare }: Plan, maxRepeats = 1000) => {
     const count = Math.ceil(fullCount * streamShare);
-    return pair.client.ask('download', { streams, count, size, ms, maxRepeats: 1000 }, TASK_LIMIT_MS);
+    return pair.client.ask('download', { streams, count, size, ms, maxRepeats }, TASK_LIMIT_MS);
   };
   const inBytes = size >= KIB;
   return {
@@ -143,7 +155,11 @@ function download(
     metrics: [
       { name: 'rate', title, unit: inBytes ? 'MB/s' : 'per s', better: 'higher', targets: { core, nest } },
     ],
-    warmUp: (pair, plan) => run(pair, plan.warmMs, plan),
+    warmUp: async (pair, plan) => {
+      const { messages } = await run(pair, plan.warmMs, plan);
+      const repeats = Math.ceil((plan.warmCount - messages) / (streams * fullCount * plan.streamShare));
+      if (repeats > 0) await run(pair, plan.warmLimitMs, plan, repeats);
+    },
     measure: async (pair, plan) => {
       const { perSecond } = await run(pair, plan.ms, plan);
       return { values: { rate: inBytes ? (perSecond * size) / 1e6 : perSecond } };
