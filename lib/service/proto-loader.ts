@@ -41,7 +41,7 @@ interface LoadedMethod {
 
 /**
  * The services of the .proto files, in the order of `package`.
- * @throws Error when @grpc/proto-loader is not installed, a file cannot be read or a package has no service;
+ * @throws Error when @grpc/proto-loader is not installed, a file cannot be read or a package is in none of them;
  *   TypeError for options that contradict each other.
  */
 export function loadProtoServices(options: ProtoOptions): ServiceDefinition[] {
@@ -53,7 +53,8 @@ export function loadProtoServices(options: ProtoOptions): ServiceDefinition[] {
   }
   return [...new Set([options.package].flat())].flatMap((packageName) => {
     const inside = services.filter(([name]) => isInside(name, packageName));
-    if (inside.length === 0) throw noServices(packageName, services);
+    // A package may hold the messages of others, as it may in Nest's gRPC transport.
+    if (!loaded.some(([name]) => isInside(name, packageName))) throw noPackage(packageName, services);
     return inside.map(([name, methods]) => toService(name, packageName, methods, mapKeys));
   });
 }
@@ -99,14 +100,14 @@ function packageOf(service: string): string {
   return service.slice(0, Math.max(service.lastIndexOf('.'), 0));
 }
 
-function isInside(service: string, packageName: string): boolean {
-  return packageName === '' || service.startsWith(`${packageName}.`);
+function isInside(name: string, packageName: string): boolean {
+  return packageName === '' || name.startsWith(`${packageName}.`);
 }
 
-function noServices(packageName: string, services: [string, LoadedService][]): Error {
+function noPackage(packageName: string, services: [string, LoadedService][]): Error {
   const names = services.map(([name]) => name).join(', ') || 'none';
   return new Error(
-    `package "${escapeName(packageName)}" has no service: those of the .proto files are ${names}`,
+    `package "${escapeName(packageName)}" is not in the .proto files: their services are ${names}`,
   );
 }
 

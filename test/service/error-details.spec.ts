@@ -82,7 +82,7 @@ describe('decodeDetails', () => {
     expect(decodeDetails(errorWith(garbled, errorInfo({ reason: 'A' })))).toMatchObject({
       errorInfo: { reason: 'A' },
     });
-    expect(decodeDetails(errorWith(garbled))).toEqual({});
+    expect(decodeDetails(errorWith(garbled))).toStrictEqual({});
     expect(decodeDetails(errorWith(garbled, retryInfo(1))).retryInfo).toBeDefined();
   });
 

@@ -11,6 +11,7 @@ import { AllTypesSchema, file_greeter } from '../fixtures/gen/greeter_pb.js';
 import { golden, goldens, greeterProto, hexOf } from './helpers/goldens.js';
 
 const registry = createRegistry(file_greeter);
+const oddFolder = fileURLToPath(new URL('./protos/odd/', import.meta.url));
 const namesProto = fileURLToPath(new URL('./protos/names.proto', import.meta.url));
 
 /** As Nest's documentation and most applications have it. */
@@ -83,14 +84,20 @@ describe('loadProtoServices', () => {
     expect(greeter?.name).toBe('interop.v1.Greeter');
   });
 
-  it('names the services there are when a package has none', () => {
+  it('takes a package that has no services beside one that has', () => {
+    const options = { protoPath: 'names.proto', loader: { includeDirs: [oddFolder] } };
+    const services = loadProtoServices({ ...options, package: ['parts', 'odd.v1'] });
+    expect(services.map(({ name }) => name)).toEqual(['odd.v1.Names']);
+  });
+
+  it('names the services there are when a package is not there', () => {
     expect(() =>
       loadProtoServices({ protoPath: greeterProto, package: ['interop.v1', 'interop.v2'] }),
-    ).toThrow('package "interop.v2" has no service: those of the .proto files are interop.v1.Greeter');
+    ).toThrow('package "interop.v2" is not in the .proto files: their services are interop.v1.Greeter');
   });
 
   it('does not take the beginning of a name for a package', () => {
-    expect(() => loadProtoServices({ protoPath: greeterProto, package: 'interop.v' })).toThrow('no service');
+    expect(() => loadProtoServices({ protoPath: greeterProto, package: 'interop.v' })).toThrow('is not in');
   });
 
   it('refuses files and their definition at once', () => {

@@ -80,6 +80,18 @@ describe('the package without the libraries of protobuf', () => {
     60_000,
   );
 
+  it('leaves alone who has a service and calls nothing of it', async () => {
+    const body = `
+      new DrpcClient().service(greeter);
+      desc.methodKind = 'server_streaming';
+      new DrpcClient().service(greeter).sayHello({})[Symbol.asyncIterator]();
+      await import('@bufbuild/protobuf').catch(() => undefined);
+      await new Promise(setImmediate); // by then Node would have ended the process
+      return 'alive';
+    `;
+    expect(await app.evaluate('unused.cjs', program(body))).toBe('alive');
+  }, 60_000);
+
   it('has declarations that do not miss them', async () => {
     const code = `
       import { DrpcClient, DrpcMethod, type DrpcServerOptions } from 'nestjs-drpc';
