@@ -33,9 +33,3 @@ export function readMethodExtra(extras: Readonly<Record<string, unknown>>): Meth
   const served = extras[METHOD_EXTRA];
   return served instanceof ServedMethod ? ServedMethod.refOf(served) : undefined;
 }
-
-/** The extras without it, for the route of a handler whose rpc is known. */
-export function withoutMethodExtra(extras: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { [METHOD_EXTRA]: _, ...others } = extras;
-  return others;
-}

@@ -3,7 +3,6 @@ import { escapeName } from '../errors/escape.js';
 import { bindMethods, type MethodRef } from '../service/bind-methods.js';
 import type { MethodDefinition } from '../service/service-definition.js';
 import type { ServiceOptions } from '../service/service-options.js';
-import { withoutMethodExtra } from './method-extras.js';
 import { RequestShape } from './route.js';
 import { readStreamExtra, STREAM_EXTRA, type StreamExtra } from './stream-extras.js';
 
@@ -55,7 +54,6 @@ function withDefinition(
     throw new TypeError(`handler of "${escapeName(rpc)}" takes a stream: its request is one message`);
   }
   return {
-    ...withoutMethodExtra(extras),
     encoding: serverEncoding,
     [STREAM_EXTRA]: requestStream ? (stream ?? GIVE_OBSERVABLE) : undefined,
   };

@@ -1,5 +1,5 @@
 import { create, createRegistry, toJson } from '@bufbuild/protobuf';
-import { Controller, ValidationPipe, type Type } from '@nestjs/common';
+import { Controller, Scope, ValidationPipe, type Type } from '@nestjs/common';
 import { Ctx, Payload } from '@nestjs/microservices';
 import { IsString } from 'class-validator';
 import { firstValueFrom, from, lastValueFrom, map, of, toArray, Observable } from 'rxjs';
@@ -8,6 +8,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import {
   DrpcContext,
   DrpcMethod,
+  DrpcService,
   type DrpcClientOptions,
   type DrpcServerOptions,
   type DrpcServiceClient,
@@ -173,6 +174,30 @@ describe('handlers of @DrpcMethod()', () => {
     expect(await app.client().service(GreeterService).sayHello({ name: 'Nest' })).toMatchObject({
       message: 'Hello, Nest!',
     });
+  });
+});
+
+describe('@DrpcService()', () => {
+  let instances = 0;
+
+  @DrpcService({ scope: Scope.REQUEST })
+  class Greeters {
+    readonly #index = ++instances;
+
+    @DrpcMethod('Greeter', 'SayHello')
+    sayHello({ name }: { name: string }, { pattern }: DrpcContext): object {
+      return { message: `${pattern} ${name}`, index: this.#index };
+    }
+  }
+
+  it('takes the options of @Controller(): an instance for each call', async () => {
+    const app = await GreetingApp.start([Greeters], proto);
+    const greeter = app.client().service(GreeterService);
+    const answers = [await greeter.sayHello({ name: 'Nest' }), await greeter.sayHello({ name: 'Go' })];
+    expect(answers).toMatchObject([
+      { message: '/interop.v1.Greeter/SayHello Nest', index: 1 },
+      { message: '/interop.v1.Greeter/SayHello Go', index: 2 },
+    ]);
   });
 });
 
