@@ -62,9 +62,10 @@ export class PeerServer {
         ...hooks,
         accept: (stream) => {
           if (stream.rpc === CONTROL_RPC) return this.#accept(stream);
+          const isFirst = !this.#control && !this.#hasAccepted;
           this.#hasAccepted = true;
-          if (this.#drainReason !== undefined) return this.#refuseFirst(stream, this.#drainReason);
-          hooks.accept?.(stream);
+          if (isFirst && this.#drainReason !== undefined) this.#refuseFirst(stream, this.#drainReason);
+          else hooks.accept?.(stream);
         },
       },
     );

@@ -9,6 +9,7 @@ import {
 import { PeerServer, type PeerServerOptions } from '../../lib/control/peer-server.js';
 import { LIBRARY, VERSION } from '../../lib/control/version.js';
 import { ClosedError } from '../../lib/errors/drpc-error.js';
+import { encodeMetadata } from '../../lib/metadata/metadata.js';
 import { unmarshalError } from '../../lib/wire/error-payload.js';
 import { Kind } from '../../lib/wire/kind.js';
 import { FakeSocket } from '../helpers/fake-socket.js';
@@ -16,6 +17,7 @@ import {
   cancel,
   closeSend,
   describeFrames,
+  frame,
   invoke,
   message,
   parseFrames,
@@ -198,6 +200,17 @@ describe('PeerServer', () => {
     expect(link.accepted).toHaveLength(2);
     expect(link.sent()).toEqual([]);
     expect(link.cause).toBeUndefined();
+  });
+
+  it('finishes one whose metadata had come, and so its id, when it began to drain', () => {
+    const link = new ServerLink().open();
+    link.send(frame(Kind.InvokeMetadata, 2, 1, encodeMetadata({ caller: 'late' })));
+    link.sentBytes();
+    link.peer.drain('bye');
+    expect(link.sentControl()).toEqual([{ type: 'goaway', lastStreamId: 2, reason: 'bye' }]);
+    link.send(invoke(2, '/late', 2), invoke(3));
+    expect(link.accepted).toEqual(['/late']);
+    expect(link.sent()).toEqual([]);
   });
 
   it('answers new calls of any other client with code 14 while it drains', () => {
