@@ -16,7 +16,7 @@ import { RetryPause } from './retry-pause.js';
 const PLAIN_TIME = 60_000;
 /** Of so many rpcs it is remembered how their handlers behave. */
 const MAX_KNOWN_RPCS = 1000;
-/** So many connections in a row may be told to go away as soon as they are open. */
+/** So often in a row may connections be told to go away as soon as they are open. */
 const MAX_GONE_EARLY = 3;
 /** How long a server may take to close a connection that we are done with, in ms. */
 const FINISH_TIME = 2000;
@@ -78,8 +78,10 @@ export class Endpoint {
   /** Connected sockets of which it is not known yet who is at the other end. */
   readonly #handshakes = new Set<Duplex>();
   #dialing = 0;
-  /** So many connections in a row had to be left as soon as they were open. */
+  /** So often in a row connections had to be left as soon as they were open, those made together counted once. */
   #goneEarly = 0;
+  /** Of the connections made now: a new one begins when the first of those before has to be left. */
+  #generation = 0;
   #plainUntil = 0;
   #isPlainTold = false;
   readonly #knownToRead = new Set<string>();
@@ -152,7 +154,10 @@ export class Endpoint {
     const cause = new ClosedError('the server is shutting down');
     link.isDraining = true;
     // A few in a row are a deployment that goes on; a server that says so to every connection gets its pauses.
-    this.#goneEarly = this.#isEarly(link) ? this.#goneEarly + 1 : 0;
+    const isFirst = link.generation === this.#generation;
+    if (isFirst) this.#generation++;
+    if (!this.#isEarly(link)) this.#goneEarly = 0;
+    else if (isFirst) this.#goneEarly++;
     if (this.#goneEarly > MAX_GONE_EARLY) this.#pause.begin();
     else this.#pause.clear();
     this.#host.lost(link, cause);
@@ -239,7 +244,7 @@ export class Endpoint {
 
   #opened(conn: PeerConn, events: ConnEvents): void {
     const { peer, maxStreamsPerConnection } = this.#host.options;
-    const link = new Link(this.#host, this, conn, maxStreamsPerConnection);
+    const link = new Link(this.#host, this, conn, maxStreamsPerConnection, this.#generation);
     this.#links.add(link);
     events.terminated = (cause) => this.#ended(link, cause);
     events.goaway = () => this.drain(link);

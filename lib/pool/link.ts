@@ -32,6 +32,8 @@ export class Link implements Balanced {
   readonly capacity: number;
   /** When it was opened, by the clock. */
   readonly since: number;
+  /** The same for connections that were made before the first of them had to be left. */
+  readonly generation: number;
   /** When its last call ended (a serial peer's connection). */
   idleSince: number;
   /** No new calls: the server said so, or its address is gone. */
@@ -43,7 +45,7 @@ export class Link implements Balanced {
   #load = 0;
   #isSoonFree = false;
 
-  constructor(host: LinkHost, endpoint: Endpoint, conn: PeerConn, maxStreams: number) {
+  constructor(host: LinkHost, endpoint: Endpoint, conn: PeerConn, maxStreams: number, generation: number) {
     this.#host = host;
     this.endpoint = endpoint;
     this.conn = conn;
@@ -52,6 +54,7 @@ export class Link implements Balanced {
     this.#chunksBefore = conn.manager.chunks;
     this.since = host.clock.now();
     this.idleSince = this.since;
+    this.generation = generation;
   }
 
   /** Calls in flight, and the check after one. */

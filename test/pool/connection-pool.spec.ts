@@ -680,6 +680,17 @@ describe('ConnectionPool that is told to go away', () => {
     await again;
   });
 
+  it('by one restart, however many connections that ends, dials at once', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address], connections: 5, pingInterval: 0 });
+    await client.pool.connect();
+    await client.all(5);
+    for (const { peer } of server.connections) peer!.drain('restart');
+    await server.connection(10);
+    await client.all(5);
+    expect(client.pool.status).toBe('connected');
+  });
+
   it('has forgotten earlier failures, and tries twice as for the first time', async () => {
     const server = await serve();
     let failures = 1;
