@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"storj.io/drpc"
-	"storj.io/drpc/drpcmetadata"
 	"storj.io/drpc/drpcmigrate"
 
 	"interop.test/storj/event"
@@ -99,7 +98,7 @@ func (c *Client) Play(ctx context.Context, s Scenario) Result {
 
 func (r *Run) do(ctx context.Context, s Scenario) error {
 	if len(r.Metadata) > 0 {
-		ctx = drpcmetadata.AddPairs(ctx, r.Metadata)
+		ctx = r.Peer.WithMetadata(ctx, r.Metadata)
 	}
 	conn, err := r.Dial(ctx)
 	if err != nil {
@@ -117,23 +116,25 @@ func (r *Run) saw(err error) {
 	}
 	failure := r.Peer.Read(err)
 	r.Code, r.Error, r.Details = &failure.Code, failure.Message, failure.Details
-	r.Class = Class(err)
+	r.Class = r.Peer.Class(err)
 }
 
-// Class names the error's identity for Go.
-func Class(err error) string {
-	switch {
-	case errors.Is(err, io.EOF):
-		return "eof"
-	case errors.Is(err, context.Canceled):
-		return "canceled"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "deadline"
-	case drpc.ClosedError.Has(err):
-		return "closed"
-	default:
-		return "rpc"
+// The classes of errors that scenarios demand.
+const (
+	canceledClass = "canceled"
+	deadlineClass = "deadline"
+)
+
+// want demands that a call failed with an error of the class, which is recorded.
+func (r *Run) want(err error, class string) error {
+	if err == nil {
+		return fmt.Errorf("ended well instead of with an error of the class %s", class)
 	}
+	r.saw(err)
+	if r.Class != class {
+		return fmt.Errorf("not %s: %w", class, err)
+	}
+	return nil
 }
 
 func (r *Run) note(name string, value any) {

@@ -209,9 +209,8 @@ func greeterCancelUnary(ctx context.Context, r *Run) error {
 
 // wantCanceled demands a canceled call and what must follow.
 func (r *Run) wantCanceled(ctx context.Context, err error) error {
-	r.saw(err)
-	if !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("not canceled: %v", err)
+	if err := r.want(err, canceledClass); err != nil {
+		return err
 	}
 	return r.afterCancel(ctx)
 }
@@ -280,9 +279,8 @@ func greeterDeadline(ctx context.Context, r *Run) error {
 	short, cancel := context.WithTimeout(ctx, 150*time.Millisecond)
 	defer cancel()
 	_, err := r.greeter().SayHello(short, &greeter.HelloRequest{Name: "Ada", Hang: true})
-	r.saw(err)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("not a deadline: %v", err)
+	if err := r.want(err, deadlineClass); err != nil {
+		return err
 	}
 	return r.afterCancel(ctx)
 }

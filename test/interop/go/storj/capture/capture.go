@@ -17,7 +17,6 @@ import (
 	"storj.io/drpc"
 	"storj.io/drpc/drpcwire"
 
-	"interop.test/storj/call"
 	"interop.test/storj/event"
 	"interop.test/storj/peer"
 	"interop.test/storj/serve"
@@ -60,7 +59,12 @@ type Script struct {
 	SendFirst bool
 	// Multiplexed: only for peers that carry several streams at once.
 	Multiplexed bool
-	Run         func(ctx context.Context, s *Session) error
+	// Compressed: only for peers that can compress.
+	Compressed bool
+	// Limited: only for peers with a limit of messages. MaxMessage is the server's; the client has none.
+	Limited    bool
+	MaxMessage int
+	Run        func(ctx context.Context, s *Session) error
 }
 
 // Session is a script under way.
@@ -71,6 +75,7 @@ type Session struct {
 	events     chan event.Event
 	client     *recorder
 	server     *recorder
+	halfClosed int // how many CloseSends the script has made that must be written before the connection ends
 }
 
 // Received records messages that the client got.
@@ -87,7 +92,7 @@ func (s *Session) Failed(err error) error {
 	}
 	failure := s.Peer.Read(err)
 	s.transcript.Error = &Error{
-		Class: call.Class(err), Code: failure.Code, Message: failure.Message, Details: failure.Details,
+		Class: s.Peer.Class(err), Code: failure.Code, Message: failure.Message, Details: failure.Details,
 	}
 	return nil
 }
@@ -146,10 +151,12 @@ func record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
 	client.sendFirst = script.SendFirst
 
 	events := make(chan event.Event, 1000)
+	serverOptions := script.Options
+	serverOptions.MaxMessage = script.MaxMessage
 	serveCtx, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() {
-		served <- serve.Serve(serveCtx, p, newListener(server), false, script.Options, event.New(eventWriter(events)))
+		served <- serve.Serve(serveCtx, p, newListener(server), false, serverOptions, event.New(eventWriter(events)))
 	}()
 
 	session := &Session{Peer: p, Conn: p.Conn(client, script.Options), transcript: &transcript, events: events,
@@ -157,6 +164,9 @@ func record(p *peer.Peer, script Script, writes bool) (Transcript, error) {
 	err := script.Run(ctx, session)
 	if err == nil && script.HoldCloseSend {
 		err = client.wrote(ctx, drpcwire.KindClose)
+	}
+	if err == nil {
+		err = client.halfClosed(ctx, session.halfClosed)
 	}
 	_ = session.Conn.Close()
 	stop()
@@ -183,6 +193,7 @@ type recorder struct {
 	seen   map[drpcwire.Kind]chan struct{} // closed when a frame of the kind has been written
 	mu     sync.Mutex
 	writes [][]byte
+	wakes  chan struct{} // told of every write
 
 	sendFirst     bool
 	holdCloseSend bool
@@ -194,7 +205,10 @@ type recorder struct {
 }
 
 func newRecorder(conn net.Conn) *recorder {
-	r := &recorder{Conn: conn, seen: map[drpcwire.Kind]chan struct{}{}, held: make(chan struct{}), done: make(chan struct{})}
+	r := &recorder{
+		Conn: conn, seen: map[drpcwire.Kind]chan struct{}{}, wakes: make(chan struct{}, 1),
+		held: make(chan struct{}), done: make(chan struct{}),
+	}
 	for _, kind := range []drpcwire.Kind{drpcwire.KindCancel, drpcwire.KindClose, drpcwire.KindCloseSend} {
 		r.seen[kind] = make(chan struct{})
 	}
@@ -208,6 +222,24 @@ func (r *recorder) wrote(ctx context.Context, kind drpcwire.Kind) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("no frame of kind %v", kind)
+	}
+}
+
+// halfClosed waits until count CloseSends have been written: a writer of its own task may be behind, and what it has
+// not written when the connection is closed is lost.
+func (r *recorder) halfClosed(ctx context.Context, count int) error {
+	for {
+		r.mu.Lock()
+		written := countKind(bytes.Join(r.writes, nil), drpcwire.KindCloseSend)
+		r.mu.Unlock()
+		if written >= count {
+			return nil
+		}
+		select {
+		case <-r.wakes:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d CloseSends were written", written, count)
+		}
 	}
 }
 
@@ -258,7 +290,7 @@ func (r *recorder) Read(p []byte) (int, error) {
 }
 
 func (r *recorder) Write(data []byte) (int, error) {
-	if r.holdCloseSend && hasKind(data, drpcwire.KindClose) {
+	if r.holdCloseSend && countKind(data, drpcwire.KindClose) > 0 {
 		select {
 		case <-r.held:
 		case <-r.done:
@@ -281,9 +313,13 @@ func (r *recorder) Write(data []byte) (int, error) {
 		return n, err
 	}
 	for kind, seen := range r.seen {
-		if hasKind(data, kind) && !isClosed(seen) {
+		if countKind(data, kind) > 0 && !isClosed(seen) {
 			close(seen)
 		}
+	}
+	select {
+	case r.wakes <- struct{}{}:
+	default:
 	}
 	return n, nil
 }
@@ -297,14 +333,15 @@ func isClosed(done <-chan struct{}) bool {
 	}
 }
 
-func hasKind(data []byte, kind drpcwire.Kind) bool {
+// countKind returns how many of the frames in data are of the kind.
+func countKind(data []byte, kind drpcwire.Kind) (count int) {
 	for {
 		rest, frame, ok, err := drpcwire.ParseFrame(data)
 		if !ok || err != nil {
-			return false
+			return count
 		}
 		if frame.Kind == kind {
-			return true
+			count++
 		}
 		data = rest
 	}

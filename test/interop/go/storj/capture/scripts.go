@@ -7,9 +7,9 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
-	"storj.io/drpc/drpcmetadata"
 	"storj.io/drpc/drpcwire"
 
 	"interop.test/storj/call"
@@ -23,7 +23,9 @@ const hour = 3_600_000
 
 // Scripts returns the scripts for the peer. Cancels are frames in all of them.
 func Scripts(p *peer.Peer) []Script {
-	return slices.DeleteFunc(scripts(), func(s Script) bool { return s.Multiplexed && !p.Multiplexes })
+	return slices.DeleteFunc(scripts(), func(s Script) bool {
+		return s.Multiplexed && !p.Multiplexes || s.Compressed && !p.Compresses || s.Limited && !p.LimitsMessages
+	})
 }
 
 func scripts() []Script {
@@ -49,7 +51,7 @@ func scripts() []Script {
 		{
 			Name: "unary with metadata", HoldCloseSend: true, Note: "metadata key: value",
 			Run: func(ctx context.Context, s *Session) error {
-				return s.invoke(drpcmetadata.Add(ctx, "key", "value"), "EchoMeta", nil)
+				return s.invoke(s.Peer.WithMetadata(ctx, map[string]string{"key": "value"}), "EchoMeta", nil)
 			},
 		},
 		{
@@ -352,6 +354,56 @@ func scripts() []Script {
 				return s.drain(stream)
 			},
 		},
+		{
+			Name: "a message too large", Limited: true, MaxMessage: 1000,
+			Options: peer.Options{FlowControl: true},
+			Note:    "the server takes messages of 1000 bytes: one of 1001 ends its stream, another goes on",
+			Run: func(ctx context.Context, s *Session) error {
+				other, err := s.open(ctx, "Chat")
+				if err != nil {
+					return err
+				}
+				if err := s.pingPong(other, "one"); err != nil {
+					return err
+				}
+				stream, err := s.open(ctx, "Chat")
+				if err != nil {
+					return err
+				}
+				if err := stream.Send(service.Fill(0, 1001)); err != nil {
+					return err
+				}
+				if err := s.Failed(s.drain(stream)); err != nil {
+					return err
+				}
+				if err := s.pingPong(other, "two"); err != nil {
+					return err
+				}
+				if err := other.CloseSend(); err != nil {
+					return err
+				}
+				return s.drain(other)
+			},
+		},
+		{
+			Name: "compressed", Compressed: true, Options: peer.Options{Compression: "snappy"},
+			Note: "metadata drpc-compression: snappy; each message of both directions is one block of Snappy",
+			Run: func(ctx context.Context, s *Session) error {
+				stream, err := s.open(ctx, "Chat")
+				if err != nil {
+					return err
+				}
+				for _, text := range []string{"hello", "", strings.Repeat("ab", 40)} {
+					if err := s.pingPong(stream, text); err != nil {
+						return err
+					}
+				}
+				if err := stream.CloseSend(); err != nil {
+					return err
+				}
+				return s.drain(stream)
+			},
+		},
 	}
 }
 
@@ -385,6 +437,7 @@ func (s *Session) request(ctx context.Context, method string, data []byte) (*cal
 	if err := stream.Send(data); err != nil {
 		return nil, err
 	}
+	s.halfClosed++
 	return stream, stream.CloseSend()
 }
 

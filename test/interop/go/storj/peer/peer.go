@@ -4,10 +4,13 @@ package peer
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"time"
 
 	"storj.io/drpc"
+	"storj.io/drpc/drpcmetadata"
 )
 
 // Detail is one detail of a failure: a google.protobuf.Any, its value in base64 when written as JSON.
@@ -33,6 +36,8 @@ type Options struct {
 	MaxStreams        int           // streams a server runs at once on a connection; 0 is no limit
 	FlowControl       bool          // per-stream windows in both directions
 	StreamWindow      int           // initial send credit of a stream, in bytes
+	MaxMessage        int           // largest message with flow control, in bytes
+	Compression       string        // how a client compresses its messages and wants the answers; empty: not
 }
 
 // Peer is one DRPC implementation.
@@ -43,6 +48,10 @@ type Peer struct {
 	Multiplexes bool
 	// Details says whether errors carry details.
 	Details bool
+	// Compresses says whether a client can compress its messages.
+	Compresses bool
+	// LimitsMessages says whether a message above a limit ends its stream alone.
+	LimitsMessages bool
 	// Conn makes the client end of a connection.
 	Conn func(transport net.Conn, options Options) drpc.Conn
 	// Serve accepts connections until ctx ends. log is told what could not be returned to anybody.
@@ -51,4 +60,40 @@ type Peer struct {
 	Fail func(failure Failure) error
 	// Read takes a received error apart.
 	Read func(err error) Failure
+	// Classify names what an error is to the callers of the implementation, as Class does; nil is Class.
+	Classify func(err error) string
+	// Attach makes a context whose calls carry the metadata too; nil is drpcmetadata.AddPairs.
+	Attach func(ctx context.Context, metadata map[string]string) context.Context
+}
+
+// Class names the error's identity for Go: eof, canceled, deadline, closed, or rpc for any other.
+func Class(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "eof"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "deadline"
+	case drpc.ClosedError.Has(err):
+		return "closed"
+	default:
+		return "rpc"
+	}
+}
+
+// Class names what the error is to the implementation's callers.
+func (p *Peer) Class(err error) string {
+	if p.Classify == nil {
+		return Class(err)
+	}
+	return p.Classify(err)
+}
+
+// WithMetadata makes a context whose calls carry the metadata too.
+func (p *Peer) WithMetadata(ctx context.Context, metadata map[string]string) context.Context {
+	if p.Attach == nil {
+		return drpcmetadata.AddPairs(ctx, metadata)
+	}
+	return p.Attach(ctx, metadata)
 }

@@ -104,6 +104,8 @@ func Flags(flags *flag.FlagSet) *peer.Options {
 	flags.IntVar(&o.MaxStreams, "max-streams", 0, "streams a server runs at once on a connection (0: no limit)")
 	flags.BoolVar(&o.FlowControl, "flow-control", false, "per-stream windows in both directions")
 	flags.IntVar(&o.StreamWindow, "window", 0, "initial send credit of a stream, in bytes (0: the default)")
+	flags.IntVar(&o.MaxMessage, "max-message", 0, "largest message with flow control, in bytes (0: the default)")
+	flags.StringVar(&o.Compression, "compression", "", "how a client compresses its messages and wants the answers")
 	return &o
 }
 

@@ -5,12 +5,10 @@ package vector
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -420,27 +418,6 @@ func (t *trickle) Read(p []byte) (int, error) {
 	p[0] = t.data[0]
 	t.data = t.data[1:]
 	return 1, nil
-}
-
-// Version returns the version of a module that this program is built with.
-func Version(module string) string {
-	info, ok := debug.ReadBuildInfo()
-	if ok {
-		for _, dependency := range info.Deps {
-			if dependency.Path == module {
-				return module + " " + dependency.Version
-			}
-		}
-	}
-	return module
-}
-
-// Write writes value as JSON that people can read.
-func Write(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }
 
 // ordered yields pairs of strings in the order they are given.

@@ -14,9 +14,9 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"interop.test/storj/fixture"
 	"interop.test/storj/golden"
 	"interop.test/storj/greeter"
-	"interop.test/storj/vector"
 )
 
 type goldens struct {
@@ -48,7 +48,7 @@ func write() error {
 		return err
 	}
 	g := goldens{
-		Source:        vector.Version("google.golang.org/protobuf"),
+		Source:        fixture.Version("google.golang.org/protobuf"),
 		Message:       string((&greeter.AllTypes{}).ProtoReflect().Descriptor().FullName()),
 		DescriptorSet: hex.EncodeToString(descriptors),
 	}
@@ -68,7 +68,7 @@ func write() error {
 		}
 		g.Values = append(g.Values, value{Name: v.Name, Hex: hex.EncodeToString(data), JSON: compact.Bytes()})
 	}
-	return vector.Write(os.Stdout, g)
+	return fixture.Write(os.Stdout, g)
 }
 
 // addFile adds the file after those it imports.

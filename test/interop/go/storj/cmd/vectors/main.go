@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"interop.test/storj/capture"
+	"interop.test/storj/fixture"
 	"interop.test/storj/storjpeer"
 	"interop.test/storj/vector"
 )
@@ -24,7 +25,7 @@ type vectors struct {
 
 func main() {
 	v := vectors{
-		Source:       vector.Version("storj.io/drpc"),
+		Source:       fixture.Version("storj.io/drpc"),
 		Varints:      vector.Varints(),
 		Frames:       vector.Frames(),
 		Packets:      vector.Packets(),
@@ -41,7 +42,7 @@ func main() {
 		}
 		v.Transcripts = append(v.Transcripts, transcript)
 	}
-	if err := vector.Write(os.Stdout, v); err != nil {
+	if err := fixture.Write(os.Stdout, v); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
