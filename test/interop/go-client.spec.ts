@@ -43,6 +43,10 @@ describeWithGo.each(PEERS)('a Go client (%s) of a Nest service', (_, peer) => {
     );
   });
 
+  it('too-large: code 8, and the connection lives', async () => {
+    expect(await play('too-large')).toMatchObject({ ok: true, connection: 'open' });
+  });
+
   it('unknown-rpc: code 12', async () => {
     const result = await play('unknown-rpc', '--expect-unknown', String(DrpcCode.Unimplemented));
 
@@ -101,7 +105,7 @@ describeWithGo.each(PEERS)('a Go client (%s) of a Nest service', (_, peer) => {
   });
 
   it('drpc-compression: code 12, and the connection lives', async () => {
-    const result = await play('unknown-rpc', '--metadata', 'drpc-compression=snappy');
+    const result = await play('unknown-rpc', ...peer.compression);
 
     expect(result).toMatchObject({
       class: 'rpc',
@@ -134,6 +138,24 @@ describeWithGo.each(MULTIPLEXING_PEERS)('many streams of a Go client (%s)', (_, 
 
   it('stalled-reader: a stream that nobody reads holds no other up', async () => {
     expect(await play('stalled-reader')).toMatchObject({ ok: true });
+  });
+
+  it('under load: early ends and cancels of several clients at once', async () => {
+    const scenarios = [
+      'close-early-large',
+      'cancel-server-stream',
+      'cancel-bidi',
+      'cancel-unary',
+      'interleaved',
+    ];
+    const rounds = Array.from({ length: 5 }, () => scenarios).flat();
+    const { port } = await record(peer, service());
+
+    const results = await Promise.all(
+      [1, 2, 3].map((ms) => GoClient.playAll(peer.module, port, rounds, ms, peer.flags)),
+    );
+
+    expect(results.flat().filter(({ ok }) => !ok)).toEqual([]);
   });
 
   it('max-streams: one stream too many is refused with code 8', async () => {

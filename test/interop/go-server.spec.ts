@@ -4,7 +4,9 @@ import { firstValueFrom, lastValueFrom, map, of, range, tap, toArray, type Obser
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { decodeErrorInfo } from '../../lib/errors/error-info.js';
 import { Kind } from '../../lib/wire/kind.js';
+import { Prng, runSeed } from '../helpers/prng.js';
 import { TestClock } from '../pool/helpers/test-clock.js';
+import { playMix } from './helpers/call-mix.js';
 import { GoServer } from './helpers/go-server.js';
 import { rpc } from './helpers/interop.controller.js';
 import { MULTIPLEXING_PEERS, patternBytes, PEERS, type GoPeer } from './helpers/peers.js';
@@ -349,6 +351,30 @@ describeWithGo.each(MULTIPLEXING_PEERS)('many streams to a Go server (%s)', (_, 
     expect(proxy.recordings).toHaveLength(1);
     const cancels = proxy.recordings[0]!.clientFrames.filter(({ kind }) => kind === Kind.Cancel);
     expect(cancels.map(({ streamId }) => streamId)).toEqual([2]);
+  });
+
+  it('a mix of calls, given up in every state, on one connection', async () => {
+    const seed = runSeed();
+    const { client, proxy } = await connect();
+
+    expect(await playMix(client, new Prng(seed)), `DRPC_TEST_SEED=${seed}`).toEqual([]);
+
+    const { clientFrames } = proxy.recordings[0]!;
+    const cancels = clientFrames.filter(({ kind }) => kind === Kind.Cancel);
+    expect(cancels.length, `DRPC_TEST_SEED=${seed}`).toBeGreaterThan(20);
+    expect(proxy.recordings).toHaveLength(1);
+  });
+
+  it('a message above the limit: code 8, and the others go on', async () => {
+    const { client, proxy } = await connect();
+    const chat = await Chat.open(client);
+
+    expect(await failureOf(client.call(rpc('Count'), json({ n: 1, size: 4 * MIB + 1 })))).toMatchObject({
+      code: DrpcCode.ResourceExhausted,
+    });
+
+    expect(await chat.say('still here')).toBe('still here');
+    expect(proxy.recordings).toHaveLength(1);
   });
 
   it('a stream that nobody reads holds no other up', async () => {

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, writeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { whyNoGo } from './helpers/go-programs.js';
+import { hasCockroach, hasGo, whyNoGo } from './helpers/go-programs.js';
+import { PEERS } from './helpers/peers.js';
 
 const TESTS = new URL('../', import.meta.url);
 const STDERR = 2;
@@ -19,6 +20,18 @@ describe('Go', () => {
     expect(leftOut()).toContain('interop/go-client');
     // Past the runner, which would put a headline over it.
     if (whyNoGo) writeSync(STDERR, `tests left out: ${leftOut().join(', ')}; ${whyNoGo}\n`);
+  });
+
+  it('has the multiplexing fork beside it, or one line says that its tests were left out', () => {
+    const names = PEERS.map(([name]) => name);
+    expect(names.includes('cockroach')).toBe(hasCockroach);
+    expect(names).toContain('muxstandin');
+    if (hasGo && !hasCockroach) {
+      writeSync(
+        STDERR,
+        'tests left out: those with github.com/cockroachdb/drpc itself; DRPC_COCKROACH names no checkout of it\n',
+      );
+    }
   });
 
   it('is there where it is required (DRPC_REQUIRE_GO=1)', () => {

@@ -1,14 +1,15 @@
 import { Logger } from '@nestjs/common';
 import { DrpcCode, type DrpcClientOptions } from 'nestjs-drpc';
-import { firstValueFrom, from, lastValueFrom, of, toArray } from 'rxjs';
+import { firstValueFrom, lastValueFrom, of, toArray } from 'rxjs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { CHECK_RPC } from '../../lib/pool/read-check.js';
 import { Kind } from '../../lib/wire/kind.js';
 import { Prng, runSeed } from '../helpers/prng.js';
 import { TestClock } from '../pool/helpers/test-clock.js';
+import { playMix } from './helpers/call-mix.js';
 import { GoServer } from './helpers/go-server.js';
 import { rpc } from './helpers/interop.controller.js';
-import { patternBytes, STORJ } from './helpers/peers.js';
+import { STORJ } from './helpers/peers.js';
 import { echo, idle, recordedClient, type RecordedClient } from './helpers/recorded-client.js';
 import type { Recording } from './helpers/recording-proxy.js';
 import { Chat } from './helpers/requests.js';
@@ -164,47 +165,7 @@ describeWithGo("peer: 'storj' and a storj server", () => {
     const prng = new Prng(seed);
     const { client, proxy } = await connect({ maxConnections: 5 });
 
-    const play = async (i: number): Promise<unknown> => {
-      const text = `call ${i}`;
-      switch (prng.int(6)) {
-        case 0:
-        case 1: {
-          const abort = new AbortController();
-          // Half of them in the middle of messages of many frames.
-          const isUpload = prng.once(2);
-          const request = isUpload ? from(Array<Buffer>(20).fill(patternBytes(0, 300_000))) : NOTHING;
-          const call = client.call(rpc(isUpload ? 'Sink' : 'Hang'), request, { signal: abort.signal });
-          for (let turns = prng.int(50); turns > 0; turns--) await new Promise((go) => setImmediate(go));
-          abort.abort(new Error(text));
-          // An upload may have been faster.
-          return call.then(
-            () => isUpload,
-            (error: Error) => error.message === text,
-          );
-        }
-        case 2:
-          return (await firstValueFrom(client.send<Buffer>(rpc('Endless'), NOTHING))).equals(
-            Buffer.from('0'),
-          );
-        case 3:
-          return client
-            .call(rpc('Fail'), Buffer.from(`{"code":9,"message":"${text}"}`))
-            .catch((error: Error) => error.message === text);
-        case 4: {
-          const messages = of(Buffer.from('a'), Buffer.from('b'));
-          return (await lastValueFrom(client.send<Buffer>(rpc('Chat'), messages))).equals(Buffer.from('b'));
-        }
-        default:
-          return (await echo(client, text)) === text;
-      }
-    };
-    const wrong: string[] = [];
-    const work = async (_: unknown, worker: number): Promise<void> => {
-      for (let i = 0; i < 40; i++) {
-        if ((await play(worker * 40 + i)) !== true) wrong.push(`${worker}: ${i}`);
-      }
-    };
-    await Promise.all(Array.from({ length: 8 }, work));
+    const wrong = await playMix(client, prng);
 
     expect(wrong, `DRPC_TEST_SEED=${seed}`).toEqual([]);
     const cancels = proxy.recordings.flatMap(({ clientFrames }) =>

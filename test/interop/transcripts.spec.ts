@@ -8,16 +8,17 @@ import { Conn } from '../../lib/conn/conn.js';
 import type { RpcStream } from '../../lib/conn/rpc-stream.js';
 import { serveOne } from '../../lib/conn/serve-one.js';
 import { bytesEncoding, type Encoding } from '../../lib/encoding/encoding.js';
+import { DrpcCode } from '../../lib/errors/codes.js';
 import { CanceledError, DrpcError } from '../../lib/errors/drpc-error.js';
 import type { ManagerOptions } from '../../lib/manager/manager.options.js';
 import { decodeMetadata } from '../../lib/metadata/metadata.js';
 import { RecvWindow } from '../../lib/stream/recv-window.js';
-import type { ErrorForm } from '../../lib/wire/error-payload.js';
+import { unmarshalError, type ErrorForm } from '../../lib/wire/error-payload.js';
 import type { Frame } from '../../lib/wire/frame.js';
 import { Kind } from '../../lib/wire/kind.js';
 import { HelloReplySchema, HelloRequestSchema } from '../fixtures/gen/greeter_pb.js';
 import { invoke, parseFrames, windowUpdate } from '../helpers/frames.js';
-import { standInVectors, storjVectors, type Transcript } from './helpers/go-vectors.js';
+import { cockroachVectors, storjVectors, type Transcript } from './helpers/go-vectors.js';
 import { InteropService } from './helpers/interop-service.js';
 import { asOurServerSays, comparable, FrameEnd, streamsOf } from './helpers/replay.js';
 
@@ -28,17 +29,27 @@ interface Generation {
 }
 
 const STORJ: Generation = { profile: 'storj', form: 'storj', isMultiplexing: false };
-const STAND_IN: Generation = { profile: 'cockroach', form: 'status', isMultiplexing: true };
+const COCKROACH: Generation = { profile: 'cockroach', form: 'status', isMultiplexing: true };
 
 /** Grants depend on when messages are taken; its test goes step by step. */
 const FLOW_CONTROL = 'flow control';
+/** Which we refuse. */
+const COMPRESSED = 'compressed';
+/** For its limit and words, which are not ours. */
+const TOO_LARGE = 'a message too large';
 
 const TRANSCRIPTS = [
   ...storjVectors.transcripts.map((transcript) => ['storj', transcript.name, STORJ, transcript] as const),
-  ...standInVectors.transcripts
-    .filter(({ name }) => name !== FLOW_CONTROL)
-    .map((transcript) => ['muxstandin', transcript.name, STAND_IN, transcript] as const),
+  ...ofCockroach((name) => ![FLOW_CONTROL, COMPRESSED, TOO_LARGE].includes(name)),
 ];
+/** Only what a server says to it. */
+const TOO_LARGE_TRANSCRIPTS = ofCockroach((name) => name === TOO_LARGE);
+
+function ofCockroach(wanted: (name: string) => boolean) {
+  return cockroachVectors.transcripts
+    .filter(({ name }) => wanted(name))
+    .map((transcript) => ['cockroach', transcript.name, COCKROACH, transcript] as const);
+}
 
 /** What the Go programs were started with. */
 const SETTINGS: Record<string, Pick<DrpcServerOptions, 'splitSize' | 'maxStreams'>> = {
@@ -86,7 +97,7 @@ describe('What a Nest service answers to the bytes of a Go client', () => {
     }
   });
 
-  it('muxstandin: flow control', async () => {
+  it('cockroach: flow control', async () => {
     const [near, far] = createInMemoryPair();
     onTestFinished(() => void near.destroy());
     serveOne(far, new Map([['/interop.Interop/Chat', { encoding: BYTES, run: chat }]]), WINDOWS);
@@ -100,37 +111,60 @@ describe('What a Nest service answers to the bytes of a Go client', () => {
   });
 });
 
-describe('What our client sends to the bytes of a Go server', () => {
-  it.each(TRANSCRIPTS)('%s: %s', async (_peer, name, { form, isMultiplexing }, transcript) => {
-    const [near, far] = createInMemoryPair();
-    const conn = new Conn(near, { errorForm: form, ...SETTINGS[name] });
-    onTestFinished(() => conn.close());
-    const end = new FrameEnd(far);
-    const client = framesOf(transcript.client);
-    const server = framesOf(transcript.server);
-    const ids = streamsOf(client);
-    const answered = ids.map((id) => answer(end, on(client, id), on(server, id)));
+describe('What a Nest service answers to the bytes of a Go client that compresses', () => {
+  it('code 12 for its call, and the connection lives', async () => {
+    const { client } = framesOfBoth(COMPRESSED);
+    const end = await connectToService({ plainClients: 'cockroach' });
 
-    const calls: Promise<Heard>[] = [];
-    for (const id of ids) {
-      calls.push(play(conn, on(client, id), on(server, id)));
-      // Another stream begins when this one has ended, or has been answered.
-      if (!isMultiplexing) await calls.at(-1);
-    }
-    const heard = await Promise.all(calls);
-    await Promise.all(answered);
+    end.send(...client);
+    await fence(end);
 
-    expect(heard.flatMap(({ messages }) => messages).sort()).toEqual([...transcript.received].sort());
-    const errors = heard.flatMap(({ error }) => error ?? []);
-    expect(errors.map(shown)).toEqual(expectedErrors(transcript));
-    for (const id of ids) {
-      const expected = comparable(withoutNeedlessClose(on(client, id), on(server, id)));
-      await end.until(() => end.on(id).length >= expected.length);
-      expect(comparable(end.on(id))).toEqual(expected);
-    }
+    const answers = end.on(1);
+    expect(answers.map(({ kind, control }) => ({ kind, control }))).toEqual([
+      { kind: Kind.Error, control: false },
+    ]);
+    const { data } = answers[0]!;
+    expect(unmarshalError(Buffer.from(data), 0, data.length)).toMatchObject({
+      code: DrpcCode.Unimplemented,
+      message: expect.stringContaining('compression "snappy" is not supported') as string,
+    });
   });
+});
 
-  it('muxstandin: flow control', async () => {
+describe('What our client sends to the bytes of a Go server', () => {
+  it.each([...TRANSCRIPTS, ...TOO_LARGE_TRANSCRIPTS])(
+    '%s: %s',
+    async (_peer, name, { form, isMultiplexing }, transcript) => {
+      const [near, far] = createInMemoryPair();
+      const conn = new Conn(near, { errorForm: form, ...SETTINGS[name] });
+      onTestFinished(() => conn.close());
+      const end = new FrameEnd(far);
+      const client = framesOf(transcript.client);
+      const server = framesOf(transcript.server);
+      const ids = streamsOf(client);
+      const answered = ids.map((id) => answer(end, on(client, id), on(server, id)));
+
+      const calls: Promise<Heard>[] = [];
+      for (const id of ids) {
+        calls.push(play(conn, on(client, id), on(server, id)));
+        // Another stream begins when this one has ended, or has been answered.
+        if (!isMultiplexing) await calls.at(-1);
+      }
+      const heard = await Promise.all(calls);
+      await Promise.all(answered);
+
+      expect(heard.flatMap(({ messages }) => messages).sort()).toEqual([...transcript.received].sort());
+      const errors = heard.flatMap(({ error }) => error ?? []);
+      expect(errors.map(shown)).toEqual(expectedErrors(transcript));
+      for (const id of ids) {
+        const expected = comparable(withoutNeedlessClose(on(client, id), on(server, id)));
+        await end.until(() => end.on(id).length >= expected.length);
+        expect(comparable(end.on(id))).toEqual(expected);
+      }
+    },
+  );
+
+  it('cockroach: flow control', async () => {
     const [near, far] = createInMemoryPair();
     const conn = new Conn(near, WINDOWS);
     onTestFinished(() => conn.close());
@@ -152,7 +186,7 @@ describe('What our client sends to the bytes of a Go server', () => {
 });
 
 describe('What a window grants for the messages of a Go peer', () => {
-  it.each(['client', 'server'] as const)('as the stand-in does, which took those of the %s', (from) => {
+  it.each(['client', 'server'] as const)('as cockroach does, which took those of the %s', (from) => {
     const { client, server } = flowControl();
     const taken = from === 'client' ? client : server;
     const grants = (from === 'client' ? server : client).filter(isUpdate);
@@ -268,7 +302,7 @@ function expectedErrors({ error }: Transcript): string[] {
   return [`${error.class === 'canceled' ? 1 : error.code}: ${error.message}`];
 }
 
-/** Windows are larger here than the stand-in's, so that nothing is granted for so little. */
+/** Windows are larger here than the Go peer's, so that nothing is granted for so little. */
 const WINDOWS = {
   errorForm: 'status',
   splitSize: 256,
@@ -279,9 +313,13 @@ const WINDOWS = {
 const BYTES = bytesEncoding as Encoding;
 const isUpdate = isKind(Kind.WindowUpdate);
 
-function flowControl(): { client: Frame[]; server: Frame[] } {
-  const { client, server } = standInVectors.transcripts.find(({ name }) => name === FLOW_CONTROL)!;
+function framesOfBoth(transcript: string): { client: Frame[]; server: Frame[] } {
+  const { client, server } = cockroachVectors.transcripts.find(({ name }) => name === transcript)!;
   return { client: framesOf(client), server: framesOf(server) };
+}
+
+function flowControl(): { client: Frame[]; server: Frame[] } {
+  return framesOfBoth(FLOW_CONTROL);
 }
 
 async function chat(stream: RpcStream): Promise<void> {

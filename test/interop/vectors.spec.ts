@@ -9,7 +9,13 @@ import { PacketAssembler } from '../../lib/wire/packet-assembler.js';
 import { splitData } from '../../lib/wire/split.js';
 import { appendVarint, MAX_VARINT_SIZE, uint64, VarintReader } from '../../lib/wire/varint.js';
 import { RawPeer } from '../helpers/raw-peer.js';
-import { standInVectors, storjVectors, type ErrorVector, type Packet } from './helpers/go-vectors.js';
+import {
+  cockroachVectors,
+  standInVectors,
+  storjVectors,
+  type ErrorVector,
+  type Packet,
+} from './helpers/go-vectors.js';
 import { patternBytes } from './helpers/peers.js';
 
 /** A table of tests that is never empty, each row by its name. */
@@ -193,7 +199,7 @@ describe('Errors of code and text as Go writes and reads them', () => {
 describe('Errors of google.rpc.Status as Go writes and reads them', () => {
   // Go's text goes on with words of its protobuf library.
   const cutShort = 'cut short';
-  const { errors } = standInVectors;
+  const { errors } = cockroachVectors;
 
   it.each(named(errors.filter(({ name }) => name !== cutShort)))('%s', (_, vector) => {
     const { code, message, details = [] } = vector;
@@ -210,6 +216,23 @@ describe('Errors of google.rpc.Status as Go writes and reads them', () => {
       details: details.map(({ typeUrl, value }) => ({ typeUrl, value: Buffer.from(value, 'base64') })),
     });
     expect(hex(marshalError(error, 'status'))).toBe(vector.hex);
+  });
+});
+
+describe('The stand-in', () => {
+  const recorded = ({ name }: { name: string }): boolean =>
+    standInVectors.transcripts.some((transcript) => transcript.name === name);
+
+  it('writes and reads the errors of cockroachdb/drpc', () => {
+    expect(standInVectors.errors).toEqual(cockroachVectors.errors);
+  });
+
+  it('makes each call frame for frame as cockroachdb/drpc does, and sees the same', () => {
+    expect(standInVectors.transcripts).toEqual(cockroachVectors.transcripts.filter(recorded));
+    expect(cockroachVectors.transcripts.filter((each) => !recorded(each)).map(({ name }) => name)).toEqual([
+      'a message too large',
+      'compressed',
+    ]);
   });
 });
 

@@ -3,6 +3,7 @@
 #   generate.sh           test/fixtures/go-*.json
 #   generate.sh --check   compares instead of writing; exits with 1 on a difference
 #   generate.sh --code    first generates the code of test/interop/proto (needs protoc)
+# The fixture of github.com/cockroachdb/drpc only if DRPC_COCKROACH names a checkout or a version of it.
 # Exits with 3 when there is no Go.
 set -euo pipefail
 
@@ -10,11 +11,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 fixtures=$here/../../fixtures
 mode=${1:-}
 source "$here/env.sh"
+source "$here/cockroach.sh"
 
 case $mode in
 '' | --check | --code) ;;
 *)
-  sed -n '2,6s/^# //p' "$0" >&2
+  sed -n '2,7s/^# //p' "$0" >&2
   exit 2
   ;;
 esac
@@ -36,9 +38,15 @@ go run ./cmd/vectors >"$scratch/go-storj-vectors.json"
 go run ./cmd/goldens >"$scratch/go-protobuf.json"
 cd "$here/muxstandin"
 go run ./cmd/vectors >"$scratch/go-muxstandin-vectors.json"
+files=(go-storj-vectors.json go-protobuf.json go-muxstandin-vectors.json)
+cd "$here/cockroach"
+if provide_cockroach "$scratch"; then
+  go run ./cmd/vectors >"$scratch/go-cockroach-vectors.json"
+  files+=(go-cockroach-vectors.json)
+fi
 
 status=0
-for file in go-storj-vectors.json go-protobuf.json go-muxstandin-vectors.json; do
+for file in "${files[@]}"; do
   if [[ $mode != --check ]]; then
     mkdir -p "$fixtures"
     cp "$scratch/$file" "$fixtures/$file"

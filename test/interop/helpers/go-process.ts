@@ -4,8 +4,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { goPrograms } from './go-programs.js';
 
-/** The two Go modules; `muxstandin` is a stand-in for cockroachdb/drpc, see test/interop/go/README.md. */
-export type GoModule = 'storj' | 'muxstandin';
+/**
+ * The Go modules; `cockroach` is there only where its library is, and `muxstandin` stands in for it everywhere. See
+ * test/interop/go/README.md.
+ */
+export type GoModule = 'storj' | 'muxstandin' | 'cockroach';
 
 /** A Go program under way: its lines on stdout, and stdin for ours. */
 export class GoProcess {

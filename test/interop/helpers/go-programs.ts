@@ -23,6 +23,10 @@ const NO_GO = 3;
 export const whyNoGo: string | undefined = findGo();
 export const hasGo = whyNoGo === undefined;
 
+/** Where github.com/cockroachdb/drpc is: a checkout or a version, see test/interop/go/cockroach.sh. */
+const cockroach = process.env['DRPC_COCKROACH'] ?? '';
+export const hasCockroach = cockroach !== '';
+
 /**
  * Builds the Go programs unless they are there, once for all processes; answers the directory they are in.
  * It is named for what they are built from, so that they are built again when that changes.
@@ -93,10 +97,13 @@ function isRunning(pid: number): boolean {
 
 /** Of everything that the programs are built from. */
 function fingerprint(): string {
-  const hash = createHash('sha256');
-  const files = readdirSync(GO_DIRECTORY, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.(go|mod|sum|sh)$/.test(name))
-    .sort();
-  for (const name of files) hash.update(`${name}\n`).update(readFileSync(join(GO_DIRECTORY, name)));
+  const hash = createHash('sha256').update(cockroach);
+  for (const directory of [GO_DIRECTORY, cockroach]) {
+    if (!existsSync(directory)) continue;
+    const files = readdirSync(directory, { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(go|mod|sum|sh)$/.test(name))
+      .sort();
+    for (const name of files) hash.update(`${name}\n`).update(readFileSync(join(directory, name)));
+  }
   return hash.digest('hex').slice(0, 16);
 }

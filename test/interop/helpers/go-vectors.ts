@@ -56,7 +56,8 @@ export interface StorjVectors {
   readonly transcripts: readonly Transcript[];
 }
 
-export interface StandInVectors {
+/** Of a multiplexing peer. */
+export interface StatusVectors {
   readonly errors: readonly ErrorVector<number>[];
   readonly transcripts: readonly Transcript[];
 }
@@ -94,4 +95,5 @@ function load<T>(name: string): T {
 }
 
 export const storjVectors = load<StorjVectors>('go-storj-vectors.json');
-export const standInVectors = load<StandInVectors>('go-muxstandin-vectors.json');
+export const standInVectors = load<StatusVectors>('go-muxstandin-vectors.json');
+export const cockroachVectors = load<StatusVectors>('go-cockroach-vectors.json');

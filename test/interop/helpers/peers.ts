@@ -1,4 +1,5 @@
 import { Kind } from '../../../lib/wire/kind.js';
+import { hasCockroach } from './go-programs.js';
 import type { GoModule } from './go-process.js';
 import type { Recording } from './recording-proxy.js';
 
@@ -13,7 +14,12 @@ export interface GoPeer {
   readonly flags: readonly string[];
   /** Whether a connection carries many streams at once. */
   readonly isMultiplexing: boolean;
+  /** Flags of a client that asks for compression. */
+  readonly compression: readonly string[];
 }
+
+/** A client that knows nothing of compression can still send its metadata key. */
+const COMPRESSION_KEY = ['--metadata', 'drpc-compression=snappy'];
 
 export const STORJ: GoPeer = {
   name: 'storj',
@@ -21,20 +27,24 @@ export const STORJ: GoPeer = {
   profile: 'storj',
   flags: ['--soft-cancel'],
   isMultiplexing: false,
+  compression: COMPRESSION_KEY,
 };
 
-/** `muxstandin` is a stand-in for cockroachdb/drpc, see test/interop/go/README.md. */
+/** `muxstandin` is a stand-in for cockroachdb/drpc, which is only there at times: test/interop/go/README.md. */
 const GO_PEERS: readonly GoPeer[] = [
   STORJ,
-  { name: 'muxstandin', module: 'muxstandin', profile: 'cockroach', flags: [], isMultiplexing: true },
-  {
-    name: 'muxstandin with flow control',
-    module: 'muxstandin',
-    profile: 'cockroach-fc',
-    flags: ['--flow-control'],
-    isMultiplexing: true,
-  },
+  ...multiplexing('muxstandin', COMPRESSION_KEY),
+  ...(hasCockroach ? multiplexing('cockroach', ['--compression', 'snappy']) : []),
 ];
+
+/** The same library without and with windows. */
+function multiplexing(module: GoModule, compression: readonly string[]): GoPeer[] {
+  const peer = { name: module, module, isMultiplexing: true, compression };
+  return [
+    { ...peer, profile: 'cockroach', flags: [] },
+    { ...peer, name: `${module} with flow control`, profile: 'cockroach-fc', flags: ['--flow-control'] },
+  ];
+}
 
 /** The same for tables of tests, by name. */
 export const PEERS = GO_PEERS.map((peer) => [peer.name, peer] as const);
