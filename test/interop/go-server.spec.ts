@@ -310,7 +310,7 @@ describeWithGo.each(PEERS)('DrpcClient and a Go server (%s)', (_, peer) => {
 });
 
 describeWithGo.each(MULTIPLEXING_PEERS)('many streams to a Go server (%s)', (_, peer) => {
-  const { connect } = useServer(peer);
+  const { server, connect } = useServer(peer);
 
   it('1,000 streams at once on one connection, then 1,000 calls', async () => {
     const { client, proxy } = await connect();
@@ -389,6 +389,26 @@ describeWithGo.each(MULTIPLEXING_PEERS)('many streams to a Go server (%s)', (_, 
     for (let i = 1; i < 100; i++) expect((await unread.next()).value).toEqual(patternBytes(i, 1000));
     expect(await unread.next()).toEqual({ done: true, value: undefined });
   });
+
+  // Without windows the fork's server reads nothing more on the connection then, not even a Cancel.
+  it.runIf(peer.profile === 'cockroach-fc')(
+    'with windows a handler that reads no more holds no other up, and hears its cancel',
+    async () => {
+      const { client } = await connect();
+      const token = `unread by ${peer.name}`;
+      const requests = new Requests();
+      const record = new DrpcRecord(requests.values, { metadata: { token, 'sink-limit': '1' } });
+      const subscription = client.send(rpc('Sink'), record).subscribe();
+      await requests.started;
+      for (let i = 0; i < 1000; i++) requests.next('message');
+
+      expect(await echo(client, 'beside it')).toBe('beside it');
+      subscription.unsubscribe();
+
+      await ended(server(), token);
+      expect(await echo(client, 'after it')).toBe('after it');
+    },
+  );
 
   it('a server with MaxStreams refuses what is too much', async () => {
     const { client } = await limited(peer);
