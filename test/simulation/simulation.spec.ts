@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 
-import { simulate, Violation } from './simulation.js';
+import { simulatePool } from './pool-simulation.js';
+import { simulate, Violation, type Run } from './simulation.js';
 
 /** Seeds of an ordinary test run; `npm run simulate -- --seeds N` goes on as long as asked. */
 const SEEDS = 200;
 
-const OUTCOMES = [
+const CONNECTION_OUTCOMES = [
   'ok',
   'canceled',
   'closed',
@@ -23,31 +24,63 @@ const OUTCOMES = [
   'refused',
 ];
 
-describe('simulate', () => {
+const POOL_OUTCOMES = [
+  'ok',
+  'canceled',
+  'client closed',
+  'deadline',
+  'exhausted',
+  'handler: cancel',
+  'handler: error',
+  'handler: fail',
+  'handler: throw',
+  'queue full',
+  'refused',
+  'unavailable',
+];
+
+const SIMULATIONS: [string, (seed: number) => Promise<Run>, string[], string[]][] = [
+  [
+    'connection',
+    simulate,
+    CONNECTION_OUTCOMES,
+    [
+      'reading stood still',
+      'received messages waited',
+      'messages waited to be sent',
+      'many streams waited for the writer',
+    ],
+  ],
+  ['pool', simulatePool, POOL_OUTCOMES, ['a call moved']],
+];
+
+describe.each(SIMULATIONS)('simulation of a %s', (name, run, outcomes, situations) => {
   it(
     `breaks no rule in ${SEEDS} scenarios, which come to every kind of end`,
     { timeout: 60_000 },
     async () => {
       const failures: string[] = [];
-      const outcomes = new Map<string, number>();
+      const seen = new Set<string>();
+      const met = new Set<string>();
       for (let seed = 1; seed <= SEEDS; seed++) {
         try {
-          const run = await simulate(seed);
-          for (const [outcome, count] of run.outcomes)
-            outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + count);
+          const result = await run(seed);
+          for (const outcome of result.outcomes.keys()) seen.add(outcome);
+          for (const situation of result.met) met.add(situation);
         } catch (error) {
-          failures.push(`npm run simulate -- --seed ${seed} --log\n${String(error)}`);
+          failures.push(`npm run simulate -- --of ${name} --seed ${seed} --log\n${String(error)}`);
         }
       }
       expect(failures).toEqual([]);
-      expect([...outcomes.keys()].sort()).toEqual([...OUTCOMES].sort());
+      expect([...seen].sort()).toEqual([...outcomes].sort());
+      expect([...met].sort()).toEqual([...situations].sort());
     },
   );
 
   it('runs a seed the same way each time', async () => {
     for (const seed of [3, 42, 113]) {
-      const first = await simulate(seed);
-      expect(await simulate(seed)).toEqual(first);
+      const first = await run(seed);
+      expect(await run(seed)).toEqual(first);
     }
   });
 });

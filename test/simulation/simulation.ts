@@ -76,6 +76,7 @@ class Simulation implements World {
   readonly #theirClock = new ClockView(this.clock);
   readonly rules: WireRules;
   readonly seed: number;
+  readonly closesAnswered = false;
   readonly lines: string[] = [];
 
   readonly #scenario: Scenario;
@@ -104,7 +105,7 @@ class Simulation implements World {
       server: resolveManagerOptions({ role: 'server', ...server }),
     };
     this.rules = new WireRules({
-      hasControl: peer === 'auto',
+      needsControl: peer === 'auto',
       upWindow: window,
       downWindow: window,
       splitSize: Math.max(this.#limits.client.splitSize, this.#limits.server.splitSize),
@@ -290,9 +291,11 @@ class Simulation implements World {
     if (manager.isTerminated) return;
     if (manager.slots === 0) {
       this.log('server: finishes');
-      // In good weather both ends bring each other their FIN, and nobody has to wait for the timeout.
-      const { fault, stalls } = this.#scenario;
-      const isCalm = (!fault || fault.what === 'drain') && stalls.length === 0;
+      // In good weather both ends bring each other their FIN, and nobody has to wait for the timeout. Where bytes
+      // take time, the client's FIN stands behind all that it had sent for calls which have ended, maybe for long.
+      const { fault, stalls, weather } = this.#scenario;
+      const isCalm =
+        (!fault || fault.what === 'drain') && stalls.length === 0 && weather.bandwidth === Infinity;
       const since = this.clock.now();
       this.#link.server.once('close', () => {
         if (isCalm && this.clock.now() - since >= FINISH_TIMEOUT)

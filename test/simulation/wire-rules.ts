@@ -1,4 +1,8 @@
 import { readSlowly, type SlowFrame } from '../fuzz/slow-frames.js';
+import { CONTROL_RPC } from '../../lib/control/control-message.js';
+import { isStreamRefused } from '../../lib/errors/error-info.js';
+import { CHECK_RPC } from '../../lib/pool/read-check.js';
+import { unmarshalError } from '../../lib/wire/error-payload.js';
 import type { Witness } from './link.js';
 
 const INVOKE = 1;
@@ -12,14 +16,16 @@ const WINDOW_UPDATE = 8;
 
 /** What is agreed between the ends, as the rules need it. Sizes in bytes. */
 export interface Agreement {
-  /** Whether the connection begins with the control stream; it and nothing before it has windows. */
-  hasControl: boolean;
+  /** Whether only connections that begin with the control stream have windows; it has none itself. */
+  needsControl: boolean;
   /** Credit of each stream in this direction when it begins; 0: no windows. */
   upWindow: number;
   downWindow: number;
   splitSize: number;
   /** Whether the client's first bytes are the preamble. */
   preamble: boolean;
+  /** Told of each call whose Invoke is handed to the socket. */
+  invoked?: (rpc: string) => void;
 }
 
 /** One direction of one stream. */
@@ -29,6 +35,11 @@ class Course {
   unfinished: bigint | undefined;
   isHalfClosed = false;
   isOver = false;
+  /**
+   * The other end, as this one knows by now, drops what still comes: a message under way is never completed and
+   * keeps nothing busy over there, so it takes none of the places.
+   */
+  isDropped = false;
   credit = 0;
   /** The message of which a frame was seen last. */
   sentOf = 0n;
@@ -101,9 +112,16 @@ export class WireRules {
   /** Metadata whose Invoke must be the next frame. */
   #unit: bigint | undefined;
   #unfinished = { up: 0, down: 0 };
+  #isControlled = false;
+  #hasAnswered = false;
+  /** The last stream that the server will finish, as it has written, and as has arrived. */
   #goaway: bigint | undefined;
-  /** A message of the server on the control stream, as far as it was written. */
-  #control = '';
+  #lastFinished: bigint | undefined;
+  readonly #controlWritten = new ControlMessages();
+  readonly #controlArrived = new ControlMessages();
+  /** Streams by the names of their rpcs, and those of which it has arrived that they will not be run. */
+  readonly #ids = new Map<string, bigint>();
+  readonly #refused = new Set<bigint>();
 
   constructor(agreement: Agreement) {
     this.#agreement = agreement;
@@ -115,6 +133,22 @@ export class WireRules {
   ended(direction: 'up' | 'down', id: bigint, offset: number): void {
     const course = this.#streams.get(id)?.[direction];
     if (course) course.endsAt = Math.min(course.endsAt, offset);
+  }
+
+  /** Whether anything of the server has arrived. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
+  }
+
+  /** Whether an Invoke of `rpc` was handed to the socket here. */
+  hasInvoked(rpc: string): boolean {
+    return this.#ids.has(rpc);
+  }
+
+  /** Whether the client was told that its Invoke of `rpc` here will not be run, so that it may go elsewhere. */
+  isReleased(rpc: string): boolean {
+    const id = this.#ids.get(rpc)!;
+    return this.#refused.has(id) || (this.#lastFinished !== undefined && id > this.#lastFinished);
   }
 
   #witness(direction: 'up' | 'down'): Witness {
@@ -132,9 +166,7 @@ export class WireRules {
         }
       },
       arrived: (bytes) => {
-        for (const { frame } of arrived.read(bytes)) {
-          if (frame.kind === WINDOW_UPDATE) this.#grantArrived(direction, frame);
-        }
+        for (const { frame } of arrived.read(bytes)) this.#arrived(direction, frame);
       },
     };
   }
@@ -161,14 +193,13 @@ export class WireRules {
       case INVOKE:
       case METADATA:
         if (direction === 'down') fail('an invoke by a server');
-        if (kind === INVOKE && !/^\/(call\/\d+|nestjs.drpc.v1.Control\/Open)$/.test(data.toString()))
-          fail(`an invoke of ${data.toString()}`);
+        if (kind === INVOKE) this.#checkName(streamId, data.toString());
         return;
       case MESSAGE:
         if (course.isHalfClosed) fail('a message after CloseSend');
         this.#checkCredit(stream, course, frame);
-        if (direction === 'down' && this.#agreement.hasControl && streamId === 1n)
-          this.#readControl(data, done);
+        if (direction === 'down' && this.#isControlled && streamId === 1n)
+          this.#goaway = goawayIn(this.#controlWritten.read(data, done)) ?? this.#goaway;
         return;
       case CLOSE_SEND:
         if (course.isHalfClosed) fail('a second CloseSend');
@@ -204,12 +235,20 @@ export class WireRules {
   }
 
   #begin(id: bigint): void {
-    const { hasControl, upWindow, downWindow } = this.#agreement;
+    const { needsControl, upWindow, downWindow } = this.#agreement;
     const stream = new StreamRules();
-    stream.hasWindows = upWindow > 0 && !(hasControl && id === 1n);
+    stream.hasWindows = upWindow > 0 && (!needsControl || (this.#isControlled && id > 1n));
     stream.up.credit = upWindow;
     stream.down.credit = downWindow;
     this.#streams.set(id, stream);
+  }
+
+  #checkName(id: bigint, rpc: string): void {
+    if (rpc === CONTROL_RPC && id === 1n) this.#isControlled = true;
+    else if (/^\/call\/\d+$/.test(rpc)) {
+      this.#ids.set(rpc, id);
+      this.#agreement.invoked?.(rpc);
+    } else if (rpc !== CHECK_RPC) fail(`an invoke of ${rpc}`);
   }
 
   #checkIds(direction: 'up' | 'down', course: Course, frame: SlowFrame, mayInterrupt: boolean): void {
@@ -221,13 +260,14 @@ export class WireRules {
         if (!done) return;
       }
       course.unfinished = undefined;
-      this.#unfinished[direction]--;
+      if (!course.isDropped) this.#unfinished[direction]--;
       if (!mayInterrupt) return;
     }
     if (messageId !== course.next) fail(`message id ${course.next} must be next`);
     course.next++;
     if (done) return;
     course.unfinished = messageId;
+    if (course.isDropped) return;
     if (++this.#unfinished[direction] > 8) fail('a ninth message that is not complete');
   }
 
@@ -252,19 +292,45 @@ export class WireRules {
     if (granted.granted > granted.sent) fail('more credit than was used');
   }
 
-  /** Credit counts from when it reached the sender. */
-  #grantArrived(direction: 'up' | 'down', { streamId, data }: SlowFrame): void {
+  /** What a frame allows counts from when it has arrived. */
+  #arrived(direction: 'up' | 'down', { kind, streamId, done, data }: SlowFrame): void {
+    const other = direction === 'up' ? 'down' : 'up';
+    if (direction === 'down') this.#hasAnswered = true;
     const stream = this.#streams.get(streamId)!;
-    stream[direction === 'up' ? 'down' : 'up'].credit += deltaIn(data);
+    if (kind === WINDOW_UPDATE) stream[other].credit += deltaIn(data);
+    else if (kind === CANCEL || kind === CLOSE || kind === ERROR) this.#drop(other, stream);
+    if (kind === ERROR && isStreamRefused(unmarshalError(data, 0, data.length))) this.#refused.add(streamId);
+    if (kind !== MESSAGE || direction === 'up' || streamId !== 1n || !this.#isControlled) return;
+    const last = goawayIn(this.#controlArrived.read(data, done));
+    if (last === undefined) return;
+    this.#lastFinished = last;
+    for (const [id, above] of this.#streams) if (id > last) this.#drop('up', above);
   }
 
-  #readControl(data: Buffer, done: boolean): void {
-    this.#control += data.toString();
-    if (!done) return;
-    const message = JSON.parse(this.#control) as { type: string; lastStreamId: number };
-    this.#control = '';
-    if (message.type === 'goaway') this.#goaway = BigInt(message.lastStreamId);
+  #drop(direction: 'up' | 'down', stream: StreamRules): void {
+    const course = stream[direction];
+    if (course.isDropped) return;
+    course.isDropped = true;
+    if (course.unfinished !== undefined) this.#unfinished[direction]--;
   }
+}
+
+/** The control stream's messages of one direction, each in as many frames as it likes. */
+class ControlMessages {
+  #text = '';
+
+  /** The message that a frame completes. */
+  read(data: Buffer, done: boolean): { type: string; lastStreamId: number } | undefined {
+    this.#text += data.toString();
+    if (!done) return undefined;
+    const message = JSON.parse(this.#text) as { type: string; lastStreamId: number };
+    this.#text = '';
+    return message;
+  }
+}
+
+function goawayIn(message: { type: string; lastStreamId: number } | undefined): bigint | undefined {
+  return message?.type === 'goaway' ? BigInt(message.lastStreamId) : undefined;
 }
 
 function deltaIn(data: Buffer): number {
