@@ -142,6 +142,8 @@ export class Endpoint {
   retire(cause: Error): void {
     this.#stop(cause);
     for (const link of this.#links) {
+      // What takes no calls any more was lost before.
+      if (link.isDraining) continue;
       link.isDraining = true;
       this.#host.lost(link, cause);
       this.finishIdle(link);

@@ -527,6 +527,35 @@ describe('ConnectionPool with a name', () => {
     await retired;
   });
 
+  it('lets go once of a server that says goaway and is gone from its name', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    const two = await serve({ host: '127.0.0.3', port: one.port });
+    const three = await serve({ host: '127.0.0.4', port: one.port });
+    let hosts = ['127.0.0.2', '127.0.0.3'];
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => v4(...hosts),
+    });
+    await client.pool.connect();
+    await client.all(2);
+    client.clock.advance(1000);
+    const calls = [client.start('hang'), client.start('hang')];
+    const connection = await one.connection(1);
+    await connection.running('hang');
+    hosts = ['127.0.0.3', '127.0.0.4'];
+    connection.peer!.drain('restart');
+    await three.connection(1);
+    await client.all(2);
+    // One of two connections that take calls: the pool has not lost its servers.
+    const lost = client.nextError();
+    two.connections[0]!.socket.destroy();
+    await lost;
+    expect(client.statuses).toEqual(['connected']);
+    const finished = once(connection.socket, 'close');
+    for (const { call } of calls) call.cancel();
+    await finished;
+  });
+
   it('says when a name is not known, and asks again for the next call after a moment', async () => {
     const server = await serve({ host: '127.0.0.2' });
     let isKnown = false;
