@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
@@ -23,6 +24,10 @@ const SMALL_SHARE = 16 * 1024;
 const UNMEASURED_TEXT = 1024;
 /** So many ms of writing may pass before the event loop has its turn: what arrives meanwhile is served then. */
 const TURN_TIME = 0.5;
+/** A turn may go on for so many ms with frames that wait for its end: then they go out, and the peer begins on them. */
+const EARLY_TIME = 0.2;
+/** The clock is looked at after so many frames; a power of two. */
+const FRAMES_PER_LOOK = 8;
 /** After so many writes that used little of the slab, it is exchanged for a small one. */
 const SHRINK_AFTER = 64;
 
@@ -53,7 +58,8 @@ export interface MuxWriterOptions {
 
 /**
  * The one writer of a connection. Frames are appended to a slab; everything that was appended in a turn
- * goes to the socket in one bounded write, and what is appended during that write is the next one.
+ * goes to the socket in one bounded write, and what is appended during that write is the next one. In a
+ * long turn what was appended goes out before its end: the first calls of a burst do not wait for the last.
  *
  *     append -> [ slab being filled ] -> [ full slabs ] -> [ slab at the socket ]   one at a time
  *                \________ pending: at most bufferSize ____/
@@ -85,6 +91,15 @@ export class MuxWriter {
   #littleUsed = 0;
 
   #scheduled = false;
+  /** Whether the duplex calls nobody while it takes a write, as sockets do: writes are safe at any time then. */
+  readonly #isSocket: boolean;
+  /** Frames since the last write, and when the first look at the clock was. */
+  #frames = 0;
+  #lookedAt = 0;
+  /** What is appended now is going to be written anyway. */
+  #isWriting = false;
+  /** Writes that have not been answered. */
+  #unanswered = 0;
   /** When the event loop last had its turn, as far as we know. */
   #turnSince = 0;
   /** It has had one since, see {@link turnBegan}. */
@@ -117,6 +132,8 @@ export class MuxWriter {
   };
 
   readonly #written = (error?: Error | null): void => {
+    // Of several writes the last one counts: they are answered in their order.
+    if (--this.#unanswered > 0 && !error) return;
     const slab = this.#inFlight;
     this.#inFlight = undefined;
     this.#inFlightBytes = 0;
@@ -135,6 +152,7 @@ export class MuxWriter {
 
   constructor(duplex: Duplex, options: MuxWriterOptions) {
     this.#duplex = duplex;
+    this.#isSocket = duplex instanceof Socket;
     this.#clock = options.clock;
     this.#onError = options.onError;
     this.#bufferSize = options.bufferSize ?? DEFAULT_WRITER_BUFFER_SIZE;
@@ -251,7 +269,7 @@ export class MuxWriter {
     const at = appendHeader(slab, this.#at, first, streamId, messageId, length);
     if (length > 0) copyInto(slab, at, data!, start, end);
     this.#at = at + length;
-    if (!this.#scheduled) this.#schedule();
+    this.#appended();
   }
 
   /** Appends one frame whose data is `text` in UTF-8, encoded in place. Answers the data's size in bytes. */
@@ -273,7 +291,7 @@ export class MuxWriter {
         this.#at = appendHeader(slab, begin, first, streamId, messageId, length) + length;
       } else this.#at = at + length;
     } else this.#at = at;
-    if (!this.#scheduled) this.#schedule();
+    this.#appended();
     return length;
   }
 
@@ -336,6 +354,28 @@ export class MuxWriter {
     for (const task of waiters) task();
   }
 
+  /** A frame was appended: it is written at the end of the turn, or before if that is long in coming. */
+  #appended(): void {
+    if (!this.#scheduled) this.#schedule();
+    if (this.#isSocket && (++this.#frames & (FRAMES_PER_LOOK - 1)) === 0) this.#look();
+  }
+
+  #look(): void {
+    const now = this.#clock.now();
+    if (this.#frames === FRAMES_PER_LOOK) this.#lookedAt = now;
+    else if (now - this.#lookedAt >= EARLY_TIME && !this.#isWriting && !this.#isYielding) this.#writeEarly();
+  }
+
+  /** Writes, and calls nobody: whoever appends here is in the middle of something. */
+  #writeEarly(): void {
+    if (this.#inFlight) {
+      if (this.#duplex.writableLength > 0) return;
+      // The kernel has it all; only the callback is still to come.
+      this.#reuse(this.#inFlight);
+    }
+    this.#writeBatch();
+  }
+
   #schedule(): void {
     if (this.#scheduled || this.#inFlight || this.#stopCause) return;
     this.#scheduled = true;
@@ -391,21 +431,27 @@ export class MuxWriter {
 
   #write(): void {
     if (this.#inFlight || this.#stopCause) return;
+    this.#isWriting = true;
     if (this.#controls.size > 0) this.#appendControls();
-    if (this.pending === 0) {
-      this.#pump();
-      if (this.pending === 0) {
-        if (this.#drainWaiters.length > 0 && this.#isDrained()) this.#tellDrained();
-        return;
-      }
+    if (this.pending === 0) this.#pump();
+    const hasMore = this.pending > 0;
+    if (hasMore) {
+      this.#writeBatch();
+      if (this.#ready.size > 0) this.#pump();
     }
+    this.#isWriting = false;
+    if (!hasMore && this.#drainWaiters.length > 0 && this.#isDrained()) this.#tellDrained();
+  }
+
+  #writeBatch(): void {
     const { slab, length } = this.#takeBatch();
     this.#inFlight = slab;
     this.#inFlightBytes = length;
     this.#handedOver += length;
     this.#batch++;
+    this.#frames = 0;
+    this.#unanswered++;
     this.#duplex.write(length === slab.length ? slab : slab.subarray(0, length), this.#written);
-    if (this.#ready.size > 0) this.#pump();
   }
 
   #takeBatch(): { slab: Buffer; length: number } {

@@ -21,6 +21,19 @@ export async function countWrites({ port }: AddressInfo, task: () => Promise<unk
   return writes;
 }
 
+/**
+ * Runs `task` while time stands still. A turn that lasts is written in parts, however much is in it; what it
+ * holds is to be counted here, not how fast this machine is.
+ */
+export async function inNoTime<T>(task: () => Promise<T>): Promise<T> {
+  const now = vi.spyOn(performance, 'now').mockReturnValue(performance.now());
+  try {
+    return await task();
+  } finally {
+    now.mockRestore();
+  }
+}
+
 /** Counts what `task`, which calls back when it is done, makes of a kind that async_hooks can see. */
 export function countMade(kind: 'PROMISE' | 'Timeout', task: (done: () => void) => void): Promise<number> {
   let made = 0;

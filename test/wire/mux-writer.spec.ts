@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ClosedError } from '../../lib/errors/drpc-error.js';
 import { headerByte, MAX_HEADER_SIZE } from '../../lib/wire/frame.js';
@@ -313,6 +315,87 @@ describe('MuxWriter', () => {
       }
       expect(new Set(slabs.slice(-400))).toEqual(new Set([8 * KIB]));
       expect(make.mock.calls.map(([size]) => size)).toEqual([8 * KIB, 8 * KIB]);
+    });
+  });
+
+  describe('a long turn', () => {
+    /** A writer on a socket whose peer collects what arrives, from when it is told to. */
+    async function onSocket() {
+      const listener = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+      onTestFinished(() => void listener.close());
+      await once(listener, 'listening');
+      const socket = connect((listener.address() as AddressInfo).port, '127.0.0.1');
+      onTestFinished(() => void socket.destroy());
+      const [peer] = (await once(listener, 'connection')) as [Socket];
+      const clock = new VirtualClock();
+      const writer = new MuxWriter(socket, { clock, onError: (error) => expect.unreachable(error.message) });
+      const appended: Buffer[] = [];
+      const append = (count: number, size: number): void => {
+        for (let i = 0; i < count; i++) {
+          const data = Buffer.alloc(size, appended.length);
+          writer.frame(MESSAGE, 1, appended.length + 1, data, 0, size);
+          appended.push(message(1, appended.length + 1, data));
+        }
+      };
+      /** Ends the turn, and reads until all has arrived. */
+      const arrive = async (): Promise<Buffer> => {
+        const wanted = appended.reduce((sum, { length }) => sum + length, 0);
+        const chunks: Buffer[] = [];
+        let length = 0;
+        const arrived = new Promise<void>((resolve) => {
+          peer.on('data', (chunk: Buffer) => {
+            chunks.push(chunk);
+            length += chunk.length;
+            if (length >= wanted) resolve();
+          });
+        });
+        peer.resume();
+        const turning = setInterval(() => {
+          clock.turn();
+          clock.yielded();
+        }, 1);
+        await arrived;
+        clearInterval(turning);
+        return Buffer.concat(chunks);
+      };
+      return { socket, writer, clock, appended, append, arrive };
+    }
+
+    it('is written in parts, so that the first of a burst do not wait for the last', async () => {
+      const { socket, writer, clock, appended, append, arrive } = await onSocket();
+      append(8, 10);
+      clock.advance(0.19);
+      append(8, 10);
+      expect(writer.handedOver).toBe(0);
+      clock.advance(0.01);
+      append(8, 10);
+      expect([writer.handedOver, socket.bytesWritten]).toEqual([24 * 14, 24 * 14]);
+      append(100, 10);
+      expect(writer.handedOver).toBe(24 * 14);
+      expect((await arrive()).equals(Buffer.concat(appended))).toBe(true);
+    });
+
+    it('loses and changes nothing when the kernel takes no more', async () => {
+      const { socket, writer, clock, appended, append, arrive } = await onSocket();
+      let left = 20;
+      for (let i = 0; left > 0; i++) {
+        append(8, i % 3 === 0 ? 4000 : 30);
+        clock.advance(0.2);
+        if (socket.writableLength > 0) left--;
+      }
+      expect(writer.pending).toBeGreaterThan(0);
+      expect((await arrive()).equals(Buffer.concat(appended))).toBe(true);
+    });
+
+    it('waits for its end where a write could call somebody', () => {
+      const rig = new Rig();
+      for (let i = 1; i <= 100; i++) {
+        rig.send(1, i);
+        rig.clock.advance(1);
+      }
+      expect(rig.socket.writes).toHaveLength(0);
+      rig.turn();
+      expect(rig.socket.writes).toHaveLength(1);
     });
   });
 
