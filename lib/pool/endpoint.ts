@@ -152,17 +152,9 @@ export class Endpoint {
 
   /** The server takes no more calls on this connection and finishes those it has. */
   drain(link: Link): void {
-    if (link.isDraining) return;
     const cause = new ClosedError('the server is shutting down');
-    link.isDraining = true;
-    // A few in a row are a deployment that goes on; a server that says so to every connection gets its pauses.
-    const isFirst = link.generation === this.#generation;
-    if (isFirst) this.#generation++;
-    if (!this.#isEarly(link)) this.#goneEarly = 0;
-    else if (isFirst) this.#goneEarly++;
-    if (this.#goneEarly > MAX_GONE_EARLY) this.#pause.begin();
-    else this.#pause.clear();
-    this.#host.lost(link, cause);
+    if (!link.isDraining) this.#leave(link, cause);
+    // Also where the connection was left before, for a reason of our own: only now are these known not to begin.
     link.moveUnstarted(cause);
     this.finishIdle(link);
   }
@@ -262,6 +254,19 @@ export class Endpoint {
     if (link.isDraining) return;
     // What ends as soon as it began, without a word, is as good as a failed attempt.
     if (!link.wasHeard && this.#isEarly(link)) this.#pause.begin();
+    else this.#pause.clear();
+    this.#host.lost(link, cause);
+  }
+
+  /** Uses the connection no more: its server said so. */
+  #leave(link: Link, cause: Error): void {
+    link.isDraining = true;
+    // A few in a row are a deployment that goes on; a server that says so to every connection gets its pauses.
+    const isFirst = link.generation === this.#generation;
+    if (isFirst) this.#generation++;
+    if (!this.#isEarly(link)) this.#goneEarly = 0;
+    else if (isFirst) this.#goneEarly++;
+    if (this.#goneEarly > MAX_GONE_EARLY) this.#pause.begin();
     else this.#pause.clear();
     this.#host.lost(link, cause);
   }

@@ -527,6 +527,34 @@ describe('ConnectionPool with a name', () => {
     await retired;
   });
 
+  it('moves calls that a server which is gone from its name will not start', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    const two = await serve({ host: '127.0.0.3', port: one.port });
+    const three = await serve({ host: '127.0.0.4', port: one.port });
+    let hosts = ['127.0.0.2', '127.0.0.3'];
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => v4(...hosts),
+    });
+    await client.pool.connect();
+    await client.all(2);
+    client.clock.advance(1000);
+    const connection = await one.connection(1);
+    connection.socket.pause();
+    const calls = [client.call('echo', 1), client.call('echo', 2)];
+    hosts = ['127.0.0.3', '127.0.0.4'];
+    two.connections[0]!.peer!.drain('restart');
+    await three.connection(1);
+    await client.all(2);
+    connection.peer!.drain('restart');
+    connection.socket.resume();
+    expect(await Promise.all(calls)).toEqual([
+      [1, 'complete'],
+      [2, 'complete'],
+    ]);
+    expect(connection.started).toEqual([]);
+  });
+
   it('lets go once of a server that says goaway and is gone from its name', async () => {
     const one = await serve({ host: '127.0.0.2' });
     const two = await serve({ host: '127.0.0.3', port: one.port });
