@@ -385,7 +385,8 @@ export class ServerCall extends End {
 
   protected override took(): void {
     if (this.plan.handlerEnd !== 'throw') return;
-    if (!this.hasSentAll) this.finish = 'throw';
+    // An end that still waits behind messages is dropped with them.
+    if (!this.hasSentAll || this.stream!.queuedBytes > 0) this.finish = 'throw';
     throw new Error('handler bug');
   }
 

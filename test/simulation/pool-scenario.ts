@@ -9,6 +9,8 @@ import { Random } from './random.js';
 export type PoolEvent =
   /** A process takes no more calls and ends when it has none; another one takes its place at once. */
   | 'roll'
+  /** The same, and the name has other servers behind it. */
+  | 'move'
   /** All processes: one after the other, as a deployment does. */
   | 'roll all'
   | 'crash'
@@ -53,7 +55,7 @@ export interface PoolScenario {
   isRolling: boolean;
 }
 
-const QUIET: readonly PoolEvent[] = ['roll', 'roll', 'roll all', 'connect'];
+const QUIET: readonly PoolEvent[] = ['roll', 'roll', 'roll all', 'move', 'connect'];
 const ALL: readonly PoolEvent[] = [
   ...QUIET,
   'crash',
@@ -117,7 +119,7 @@ export function drawPoolScenario(seed: number): PoolScenario {
       buffer: random.pick([4096, 65_536]),
     },
     processes: random.int(1, 3),
-    addresses: random.int(0, 3),
+    addresses: random.pick([0, 0, 1, 2, 3]),
     connections: random.int(1, 3),
     maxConnections: random.chance(0.2) ? random.int(1, 4) : undefined,
     maxStreamsPerConnection: random.chance(0.2) ? random.int(1, 4) : undefined,

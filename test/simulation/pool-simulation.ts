@@ -422,6 +422,11 @@ class PoolSimulation {
           link.down.stall(ms);
         }
         return;
+      case 'move': {
+        const gone = this.#random.pick(NAMES);
+        this.#names = NAMES.filter((name) => name !== gone);
+        return this.#roll(process);
+      }
       case 'rename':
         this.#isNameLost = this.#random.chance(0.3);
         this.#names = NAMES.filter(() => this.#random.chance(0.6));
@@ -484,9 +489,14 @@ class PoolSimulation {
     const { maxStreamsPerConnection = Infinity, maxStreams = Infinity, peer } = this.#scenario;
     // A plain server's limit is not known; where the probe had no answer the server counts as a serial one.
     const most = Math.min(maxStreamsPerConnection, peer === 'auto' ? maxStreams : Infinity);
-    for (const { calls, profile } of this.#pool.connections) {
+    let usable = 0;
+    for (const { calls, profile, isDraining } of this.#pool.connections) {
+      if (!isDraining) usable++;
       const capacity = profile === 'storj' ? 1 : most;
       if (calls > capacity) throw new Error(`${calls} calls on a connection for ${capacity}`);
+    }
+    if ((this.#status === 'connected') !== usable > 0) {
+      throw new Error(`the pool is ${this.#status} with ${usable} connections`);
     }
     if (!this.#budget) return;
     const { used, limit } = this.#budget;
