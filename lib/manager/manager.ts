@@ -221,8 +221,9 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     if (this.#cause) throw this.#cause;
     const stream = new Stream(this, rpc);
     stream.sink = sink;
-    this.#unnumbered.add(stream);
     stream.writeInvoke(metadata);
+    // Most get their id at once.
+    if (stream.id === 0 && !stream.isTerminated) this.#unnumbered.add(stream);
     return stream;
   }
 
@@ -319,7 +320,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     this.#lastId =
       typeof last === 'number' && last < Number.MAX_SAFE_INTEGER ? last + 1 : uint64(BigInt(last) + 1n);
     stream.id = this.#lastId;
-    this.#unnumbered.delete(stream);
+    if (this.#unnumbered.size > 0) this.#unnumbered.delete(stream);
     this.#streams.add(stream);
   }
 
