@@ -85,8 +85,10 @@ export function appendVarint(bytes: Uint8Array, at: number, value: Uint64): numb
     bytes[at] = value as number;
     return at + 1;
   }
-  if (value < 0x80000000) {
-    let rest = value as number;
+  if (typeof value === 'number') {
+    let rest = value;
+    // Shifts take 32 bits; a connection that lives long has stream ids above.
+    for (; rest >= 0x80000000; rest = Math.floor(rest / 128)) bytes[at++] = (rest % 128) | 0x80;
     while (rest >= 0x80) {
       bytes[at++] = (rest & 0x7f) | 0x80;
       rest >>>= 7;
@@ -94,7 +96,7 @@ export function appendVarint(bytes: Uint8Array, at: number, value: Uint64): numb
     bytes[at] = rest;
     return at + 1;
   }
-  let rest = BigInt(value);
+  let rest = value;
   while (rest >= 0x80n) {
     bytes[at++] = Number(rest & 0x7fn) | 0x80;
     rest >>= 7n;
