@@ -10,6 +10,10 @@ export interface Counters {
 export interface EndSettings {
   /** How many streams one connection must be able to hold open. */
   maxStreams: number;
+  /** The client's calls are spread over so many; default: 1. Only our own contestants do so. */
+  connections?: number;
+  /** Bytes that the writer takes at once, and up to which bulk streams fill it; only the core heeds them. */
+  writer?: { writeSize?: number; bulkSize?: number };
 }
 
 export interface ServerEnd {

@@ -7,8 +7,8 @@ import { Flow } from './drive/flow.js';
 import { driveCancel, driveHold, type Held } from './drive/hold.js';
 import { drivePingPong } from './drive/ping-pong.js';
 import { driveUnary } from './drive/unary.js';
-import type { ClientTasks, Question, Reply, ServerTasks } from './end-protocol.js';
-import { MemoryPeak, usedMemory } from './memory.js';
+import type { ClientTasks, OwnTasks, Question, Reply, ServerTasks } from './end-protocol.js';
+import { AllocationRecorder, MemoryPeak, usedMemory } from './memory.js';
 
 type Handlers<T extends Record<keyof T, [unknown, unknown]>> = {
   [K in keyof T]: (params: T[K][0]) => Promise<T[K][1]>;
@@ -48,6 +48,19 @@ function resumePartner(): void {
   }
 }
 
+function ownHandlers(): Handlers<OwnTasks> {
+  let recorder: AllocationRecorder | undefined;
+  return {
+    usedMemory,
+    cpuTime: async () => {
+      const { user, system } = process.cpuUsage();
+      return user + system;
+    },
+    startAllocations: () => (recorder ??= new AllocationRecorder()).start(),
+    allocations: () => recorder!.take(),
+  };
+}
+
 function serverHandlers(contestant: Contestant): Handlers<ServerTasks> {
   let end: ServerEnd;
   let peak: MemoryPeak | undefined;
@@ -57,7 +70,7 @@ function serverHandlers(contestant: Contestant): Handlers<ServerTasks> {
       return { port: end.port };
     },
     counters: async () => end.counters(),
-    usedMemory,
+    ...ownHandlers(),
     memoryPeak: async () => (peak ??= new MemoryPeak()).take(),
   };
 }
@@ -93,6 +106,6 @@ function clientHandlers(contestant: Contestant): Handlers<ClientTasks> {
       flow = new Flow(end, params);
     },
     flow: async () => flow!.state,
-    usedMemory,
+    ...ownHandlers(),
   };
 }

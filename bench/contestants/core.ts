@@ -26,10 +26,10 @@ const HOLD = '/bench.Bench/Hold';
 
 /** The core without Nest, by its push path: callbacks and bytes; windows, limits and pings as by default. */
 export const core: Contestant<Buffer> = {
-  listen: async ({ maxStreams }) => {
+  listen: async ({ maxStreams, writer }) => {
     const counters: Counters = { held: 0, canceled: 0 };
     const server = createServer({ noDelay: true }, (socket) => {
-      new PeerServer(socket, { maxStreams }, { accept: (stream) => accept(stream, counters) });
+      new PeerServer(socket, { maxStreams, ...writer }, { accept: (stream) => accept(stream, counters) });
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -39,10 +39,14 @@ export const core: Contestant<Buffer> = {
       close: async () => void server.close(),
     };
   },
-  connect: async (port) => {
+  connect: async (port, { connections = 1, writer }) => {
     const address: Address = { kind: 'tcp', host: '127.0.0.1', port, path: '' };
-    const dial = new Dial(address, { clock: systemClock, connectTimeout: 5000 });
-    return new CoreEnd(await PeerConn.connect(await dial.socket));
+    const conns: Conn[] = [];
+    while (conns.length < connections) {
+      const dial = new Dial(address, { clock: systemClock, connectTimeout: 5000 });
+      conns.push(await PeerConn.connect(await dial.socket, { ...writer }));
+    }
+    return new CoreEnd(conns);
   },
 };
 
@@ -146,10 +150,16 @@ type Done = (error: Error | undefined, size: number) => void;
 
 /** Calls of the core as its user makes them. */
 class CoreEnd implements ClientEnd<Buffer> {
-  readonly #conn: Conn;
+  readonly #conns: readonly Conn[];
+  #next = 0;
 
-  constructor(conn: Conn) {
-    this.#conn = conn;
+  constructor(conns: readonly Conn[]) {
+    this.#conns = conns;
+  }
+
+  get #conn(): Conn {
+    if (++this.#next >= this.#conns.length) this.#next = 0;
+    return this.#conns[this.#next]!;
   }
 
   payload(size: number): Buffer {
@@ -182,8 +192,8 @@ class CoreEnd implements ClientEnd<Buffer> {
     };
   }
 
-  close(): Promise<void> {
-    return this.#conn.close();
+  async close(): Promise<void> {
+    await Promise.all(this.#conns.map((conn) => conn.close()));
   }
 
   #watch(rpc: string, request: string, observer: StreamObserver): StreamCall {

@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { Subject, type Observable } from 'rxjs';
@@ -118,13 +119,14 @@ function nestContestant<P>(style: Style<P>): Contestant<P> {
       const close = await listenNest({ strategy }, [style.controller]);
       return { port: (strategy.address() as AddressInfo).port, counters: () => counters, close };
     },
-    connect: async (port) => {
+    connect: async (port, { connections = 1 }) => {
       const { client, close } = await connectNest<DrpcClient>({
         name: 'BENCH',
         customClass: DrpcClient,
-        options: { url: `drpc://127.0.0.1:${port}`, encodings: style.encodings },
+        options: { url: `drpc://127.0.0.1:${port}`, encodings: style.encodings, connections },
       });
       await client.connect();
+      while (client.unwrap().connections.length < connections) await pause(5);
       return new NestDrpcEnd(client, close, style);
     },
   };
