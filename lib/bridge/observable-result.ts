@@ -39,7 +39,11 @@ export class ObservableResult extends Subscription implements Observer<unknown>,
   cancel(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.unsubscribe();
+    try {
+      this.unsubscribe();
+    } catch {
+      // As of an iterable: what a source throws because it is stopped is nobody's business any more.
+    }
     if (this.#inner) this.#inner.cancel();
     else this.#target.complete();
   }
@@ -53,8 +57,11 @@ export class ObservableResult extends Subscription implements Observer<unknown>,
 
   error(thrown: unknown): void {
     if (this.#isStopped || this.#isCompleting) return;
-    this.#stop();
+    this.#isStopped = true;
+    this.#inner?.cancel();
     this.#target.error(thrown);
+    // Last, as in complete(): a teardown can throw, which is its source's to hear.
+    this.unsubscribe();
   }
 
   complete(): void {
@@ -66,12 +73,6 @@ export class ObservableResult extends Subscription implements Observer<unknown>,
     this.#isStopped = true;
     this.#target.complete();
     this.unsubscribe();
-  }
-
-  #stop(): void {
-    this.#isStopped = true;
-    this.unsubscribe();
-    this.#inner?.cancel();
   }
 
   #wait(value: unknown): void {

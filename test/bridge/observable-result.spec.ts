@@ -1,4 +1,4 @@
-import { Observable, of, range, Subject, throwError } from 'rxjs';
+import { Observable, of, range, Subject, throwError, type Subscriber } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import { ObservableResult } from '../../lib/bridge/observable-result.js';
 import { RecordingTarget } from './recording-target.js';
@@ -55,6 +55,32 @@ describe('ObservableResult', () => {
     expect(isTorn).toBe(true);
     emit(2);
     expect(target.told).toEqual([1, 'complete']);
+  });
+
+  it('ends when it is canceled though the teardown of the source throws', () => {
+    const { target, result } = draw(
+      new Observable(() => () => {
+        throw new Error('teardown');
+      }),
+    );
+    result.cancel();
+    expect(target.told).toEqual(['complete']);
+  });
+
+  it('gives the end before the teardown of the source, which may throw', () => {
+    for (const end of ['complete', 'error'] as const) {
+      const subscribers: Subscriber<unknown>[] = [];
+      const { target } = draw(
+        new Observable((subscriber) => {
+          subscribers.push(subscriber);
+          return () => {
+            throw new Error('teardown');
+          };
+        }),
+      );
+      expect(() => subscribers[0]![end]('any')).toThrow('teardown');
+      expect(target.told).toEqual([end === 'error' ? ['error', 'any'] : 'complete']);
+    }
   });
 
   it('can be stopped by a target that cancels while it is being subscribed to', () => {
