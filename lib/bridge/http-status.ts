@@ -33,7 +33,8 @@ export function codeOfHttpStatus(status: number): DrpcCode {
 export function messageOfHttpException(exception: HttpException): string {
   const response: unknown = exception.getResponse();
   if (typeof response === 'string') return response;
-  const message: unknown = (response as { message?: unknown }).message;
+  // Typed as text or an object, but what another service answered is handed on as it is.
+  const message = (response as { message?: unknown } | null | undefined)?.message;
   if (typeof message === 'string') return message;
   const violations = violationsOf(exception);
   return violations ? textOfViolations(violations) : exception.message;

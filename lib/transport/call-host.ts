@@ -26,6 +26,6 @@ export interface CallHost {
     task: (endHook: () => void) => Promise<void>,
     failed: (error: unknown) => void,
   ): void;
-  /** A handler failed in a way that nobody meant. */
+  /** A handler failed in a way that nobody meant. Does not throw. */
   logFault(rpc: string, fault: unknown): void;
 }

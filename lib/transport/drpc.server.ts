@@ -66,7 +66,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
       isTraced: () =>
         this.onProcessingEndHook !== undefined || this.onProcessingStartHook !== this.#untracedStartHook,
       trace: (context, task, failed) => this.#trace(context, task, failed),
-      logFault: (rpc, fault) => this.logger.error(`rpc "${escapeName(rpc)}" failed`, inspect(fault)),
+      logFault: (rpc, fault) => this.#logFault(`rpc "${escapeName(rpc)}" failed`, fault),
     });
   }
 
@@ -213,7 +213,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
         }
         this.#emit('disconnect', peer, cause);
       },
-      failed: ({ rpc }, error) => this.logger.error(`rpc "${escapeName(rpc)}" failed inside`, inspect(error)),
+      failed: ({ rpc }, error) => this.#logFault(`rpc "${escapeName(rpc)}" failed inside`, error),
       refused: () => this.#report(tooManyConnections(maxConnections)),
     });
   }
@@ -228,7 +228,16 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     try {
       this.#events.emit(event, ...args);
     } catch (error) {
-      this.logger.error(`listener of "${event}" failed`, inspect(error));
+      this.#logFault(`listener of "${event}" failed`, error);
+    }
+  }
+
+  /** Does not throw: no call and no connection may hang on the application's logger, or on how a fault looks. */
+  #logFault(what: string, fault: unknown): void {
+    try {
+      this.logger.error(what, shown(fault));
+    } catch {
+      // The log was the last to be told.
     }
   }
 
@@ -244,5 +253,13 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     } catch (error) {
       failed(error);
     }
+  }
+}
+
+function shown(fault: unknown): string {
+  try {
+    return inspect(fault);
+  } catch {
+    return 'a fault that throws when it is shown';
   }
 }

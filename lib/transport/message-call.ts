@@ -5,8 +5,9 @@ import type { RequestSource } from '../bridge/request-source.js';
 import type { ResultSource, ResultTarget } from '../bridge/result.js';
 import { resultSource } from '../bridge/result-source.js';
 import { dropStreamedValue } from '../bridge/streamed-value.js';
-import { toDrpcError } from '../bridge/to-drpc-error.js';
+import { INTERNAL_MESSAGE, toDrpcError } from '../bridge/to-drpc-error.js';
 import { UnhandledException } from '../bridge/unhandled-exception.js';
+import { DrpcCode } from '../errors/codes.js';
 import { DrpcError, MessageSizeError } from '../errors/drpc-error.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
 import type { Call, CallHost } from './call-host.js';
@@ -70,7 +71,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     try {
       value = readRequest(this.#route, bytes, start, end);
     } catch (error) {
-      return this.#refuse(DrpcError.from(error));
+      return this.#refuseRequest(error);
     }
     if (this.#requests) return this.#requests.message(value);
     // One message is the request; what else comes is dropped, or it would fill the queue.
@@ -177,6 +178,13 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     this.complete();
   }
 
+  /** What is wrong with a message is its sender's business; what a class for messages throws by mistake is not. */
+  #refuseRequest(thrown: unknown): void {
+    const { error, fault } = toDrpcError(new UnhandledException(thrown), true);
+    if (fault !== undefined) this.#host.logFault(this.#route.rpc, fault);
+    this.#refuse(error);
+  }
+
   /** Ends the call for a request that can not be taken; its handler has not begun, or takes a stream. */
   #refuse(error: DrpcError): void {
     const stream = this.#stream;
@@ -197,9 +205,15 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
   }
 
   #sendError(thrown: unknown): void {
-    const { error, fault } = toDrpcError(thrown, this.#host.forwardErrors);
-    if (fault !== undefined) this.#host.logFault(this.#route.rpc, fault);
-    this.#stream.sendError(error);
+    try {
+      const { error, fault } = toDrpcError(thrown, this.#host.forwardErrors);
+      if (fault !== undefined) this.#host.logFault(this.#route.rpc, fault);
+      this.#stream.sendError(error);
+    } catch (fault) {
+      // An exception of the application can have getters that throw, or details that are none.
+      this.#host.logFault(this.#route.rpc, fault);
+      this.#stream.sendError(new DrpcError(DrpcCode.Unknown, INTERNAL_MESSAGE));
+    }
   }
 
   /** The handler has ended. */

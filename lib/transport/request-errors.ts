@@ -5,7 +5,11 @@ import { streamRefused } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
 import type { Route } from './route.js';
 
-/** The value of a request message. @throws DrpcError with code 3 that names rpc and encoding. */
+/**
+ * The value of a request message.
+ * @throws DrpcError with code 3 that names rpc and encoding, or says what is wrong with the value; and whatever the
+ *   class of a message throws.
+ */
 export function readRequest(route: Route, bytes: Buffer, start: number, end: number): unknown {
   let value: unknown;
   try {

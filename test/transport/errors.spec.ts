@@ -28,6 +28,7 @@ import {
   Payload,
   RpcException,
 } from '@nestjs/microservices';
+import { Transform } from 'class-transformer';
 import { IsInt, IsNotEmpty } from 'class-validator';
 import { CanceledError, DrpcCode, DrpcError, DrpcException, DrpcStream } from 'nestjs-drpc';
 import { concat, map, of, throwError, type Observable } from 'rxjs';
@@ -66,6 +67,14 @@ class ThrowingInterceptor implements NestInterceptor {
   intercept(): Observable<unknown> {
     throw thrown;
   }
+}
+
+class Ticket {
+  @Transform(() => {
+    throw thrown;
+  })
+  @IsInt()
+  number!: number;
 }
 
 class Person {
@@ -148,6 +157,11 @@ class FailingController {
         throw thrown;
       }),
     );
+  }
+
+  @MessagePattern('tickets')
+  tickets(@DrpcStream(Ticket) tickets: Observable<Ticket>): Observable<number> {
+    return tickets.pipe(map(({ number }) => number));
   }
 
   @MessagePattern('validated')
@@ -264,6 +278,12 @@ describe('errors of a handler', () => {
       new ServiceUnavailableException(),
       DrpcCode.Unavailable,
       'Service Unavailable',
+    ],
+    [
+      'an HttpException of nothing, as another service may answer',
+      new HttpException(undefined as never, 404),
+      DrpcCode.NotFound,
+      'Http Exception',
     ],
     ['a GrpcException', new GrpcNotFoundException('no such row'), DrpcCode.NotFound, 'no such row'],
   ])('gives the caller %s wherever it is thrown, and logs nothing', async (_what, error, code, message) => {
@@ -423,6 +443,50 @@ describe('errors of a handler', () => {
     expect(await answer(caller, 'hostile value', undefined)).toMatchObject({
       code: 2,
       message: 'Internal server error',
+    });
+    expect(errors).toHaveBeenCalledOnce();
+  });
+
+  it.each([
+    ['details that are none', new DrpcException(3, 'any', { details: [{ reason: 'any' } as never] })],
+    [
+      'getters that throw',
+      Object.defineProperty(new Error('secret text'), 'stack', {
+        get() {
+          throw new Error('secret text');
+        },
+      }),
+    ],
+  ])('answers though an exception has %s, and logs it', async (_what, error) => {
+    const caller = await start({ server: { plainClients: 'cockroach' } });
+    for (const rpc of EVERYWHERE) {
+      errors.mockClear();
+      expect(await answer(caller, rpc, error)).toMatchObject({ code: 2, message: 'Internal server error' });
+      expect(errors).toHaveBeenCalledOnce();
+    }
+  });
+
+  it('answers though the logger of the application throws', async () => {
+    const caller = await start();
+    errors.mockImplementationOnce(() => {
+      throw new Error('disk full');
+    });
+    expect(await answer(caller, 'method', new Error('any'))).toMatchObject({ code: 2 });
+    expect(errors).toHaveBeenCalledOnce();
+  });
+
+  it('keeps what a class for messages throws by mistake to itself, and passes on what it means', async () => {
+    const caller = await start();
+    thrown = new Error('secret text');
+    expect(await caller.all('tickets', { number: 1 }).catch((failure: unknown) => failure)).toMatchObject({
+      code: 2,
+      message: 'Internal server error',
+    });
+    expect(errors).toHaveBeenCalledOnce();
+    thrown = new BadRequestException('no such ticket');
+    expect(await caller.all('tickets', { number: 1 }).catch((failure: unknown) => failure)).toMatchObject({
+      code: 3,
+      message: 'no such ticket',
     });
     expect(errors).toHaveBeenCalledOnce();
   });
