@@ -18,7 +18,7 @@ export interface CallHost {
   begin(): DrpcError | undefined;
   /** A handler that began has ended. */
   ended(): void;
-  /** A call that was accepted is over. */
+  /** A call that was accepted is over: its handler has ended and its answer was handed to the connection. */
   closed(call: Call): void;
   /** Runs `task` between the hooks; it calls `endHook` when the call has ended. */
   trace(

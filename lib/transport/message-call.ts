@@ -226,12 +226,20 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
   #release(): void {
     const stream = this.#stream;
     stream.handlerEnded();
-    this.#host.closed(this);
+    this.#close();
     if (this.#requests) {
       // Somebody may have subscribed apart from the result.
       if (this.#requests.isActive) return;
       this.#requests.end(undefined);
     } else if (stream.isTerminated) return;
     stream.discard();
+  }
+
+  /** The call is over when its answer is on its way: until then a server that goes down waits for it. */
+  #close(): void {
+    const stream = this.#stream;
+    if (stream.queuedBytes === 0) return this.#host.closed(this);
+    const close = (): void => this.#host.closed(this);
+    stream.drained().then(close, close);
   }
 }

@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs';
 import { createServer, connect, Server as NetServer, type AddressInfo } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import { once } from 'node:events';
+import { Controller } from '@nestjs/common';
+import { MessagePattern } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import {
   ClosedError,
@@ -13,6 +15,7 @@ import {
   type ListenerHooks,
 } from 'nestjs-drpc';
 import { createInMemoryPair } from 'nestjs-drpc/testing';
+import { map, range, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Caller } from './helpers/caller.js';
 import { PeerConn } from '../../lib/control/peer-conn.js';
@@ -305,6 +308,43 @@ describe('DrpcServer.close', () => {
     expect(await answer).toBe('"in time"');
     await closed;
     expect(await conn.closed).toBeInstanceOf(ClosedError);
+  });
+
+  it('waits for answers that wait for their reader, though their handler has ended', async () => {
+    @Controller()
+    class ManyController {
+      @MessagePattern('many')
+      many(): Observable<string> {
+        return range(50).pipe(map((at) => String(at).padStart(10_000)));
+      }
+    }
+    const service = await TestService.start([ManyController], { server: { gracePeriod: 60_000 } });
+    const goaway = new Gate();
+    const conn = await PeerConn.connect(
+      connect(service.port, '127.0.0.1'),
+      { streamWindow: 64 * 1024 },
+      { goaway: () => goaway.open() },
+    );
+    const first = new Gate();
+    let count = 0;
+    const cause = new Promise<Error | undefined>((resolve) => {
+      const sink = {
+        message: () => {
+          count++;
+          first.open();
+        },
+        end: resolve,
+        terminated: () => undefined,
+      };
+      const stream = conn.openUnary('many', '1', sink);
+      stream.request(1);
+      void goaway.opened.then(() => stream.request(Infinity));
+    });
+    await first.opened;
+    const closed = service.app.close();
+    expect(await cause).toBeUndefined();
+    expect(count).toBe(50);
+    await closed;
   });
 
   it('may be called twice, at once and one after the other, and on a server that never listened', async () => {
