@@ -2,7 +2,7 @@ import { isObservable } from 'rxjs';
 import { resolveEncoding } from '../bridge/encodings.js';
 import { patternToRpc, type DrpcPattern } from '../bridge/pattern.js';
 import { isStreamedValue } from '../bridge/streamed-value.js';
-import type { Encoding } from '../encoding/encoding.js';
+import { marshalChecked, type Encoding } from '../encoding/encoding.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
@@ -115,7 +115,7 @@ function requestFeed(data: unknown, rpc: string, encoding: Encoding): RequestFee
 
 function marshal(value: unknown, rpc: string, encoding: Encoding): Payload {
   try {
-    return encoding.marshal(value);
+    return marshalChecked(encoding, value);
   } catch (cause) {
     throw new DrpcError(
       DrpcCode.InvalidArgument,

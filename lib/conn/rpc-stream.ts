@@ -1,5 +1,5 @@
 import { DrpcError } from '../errors/drpc-error.js';
-import type { Encoding } from '../encoding/encoding.js';
+import { marshalChecked, type Encoding } from '../encoding/encoding.js';
 import { undecodable, type Reader } from '../encoding/undecodable.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
 
@@ -165,7 +165,7 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
 
   #marshal(value: TSend): Uint8Array | string {
     try {
-      return this.#encoding.marshal(value);
+      return marshalChecked(this.#encoding, value);
     } catch (error) {
       throw DrpcError.from(error);
     }

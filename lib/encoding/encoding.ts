@@ -52,6 +52,19 @@ export const bytesEncoding: Encoding<Uint8Array> & Required<Pick<Encoding<Uint8A
   },
 };
 
+/**
+ * What `encoding` makes of `value`, checked: anything but bytes or text has no size, and would count for nothing where
+ * bytes are counted.
+ * @throws what the encoding throws, and TypeError for what is neither.
+ */
+export function marshalChecked<T>(encoding: Encoding<T>, value: T): Uint8Array | string {
+  const message: unknown = encoding.marshal(value);
+  if (typeof message === 'string' || isUint8Array(message)) return message;
+  throw new TypeError(
+    `${encoding.name} encoding: marshal() gave ${typeName(message)}: must be a Uint8Array or a string`,
+  );
+}
+
 function parseJson(bytes: Buffer, start: number, end: number): unknown {
   return start === end ? undefined : JSON.parse(bytes.toString('utf8', start, end));
 }

@@ -2,7 +2,7 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { resolveEncoding, type EncodingName } from '../bridge/encodings.js';
 import { loadMessageValidator } from '../bridge/message-validator.js';
 import { patternToRpc } from '../bridge/pattern.js';
-import type { Encoding } from '../encoding/encoding.js';
+import { marshalChecked, type Encoding } from '../encoding/encoding.js';
 import { escapeName } from '../errors/escape.js';
 import type { ServiceOptions } from '../service/service-options.js';
 import { readMethodExtra } from './method-extras.js';
@@ -96,7 +96,7 @@ export class Routes {
       request: stream?.shape ?? RequestShape.One,
       answersOnce: false,
       encoding: encoding.name,
-      marshal: (value) => encoding.marshal(value),
+      marshal: (value) => marshalChecked(encoding, value),
       unmarshal: encoding.unmarshalRange
         ? (bytes, start, end) => encoding.unmarshalRange!(bytes, start, end)
         : (bytes, start, end) => encoding.unmarshal(bytes.subarray(start, end)),

@@ -18,6 +18,7 @@ import {
   DrpcRecord,
   DrpcStatus,
   DrpcStream,
+  type Encoding,
 } from 'nestjs-drpc';
 import {
   concat,
@@ -252,6 +253,19 @@ describe('DrpcClient.send', () => {
       message: 'the request of rpc "echo" can not be encoded as json',
       cause: expect.any(TypeError),
     });
+  });
+
+  it('refuses what an encoding gives that is neither bytes nor text, and counts no size for it', async () => {
+    const client = await connect([TestController]);
+    const encoding: Encoding = { name: 'own', marshal: () => 5 as never, unmarshal: () => undefined };
+    for (const data of [1, of(1, 2)]) {
+      await expect(client.call('echo', data, { encoding })).rejects.toMatchObject({
+        code: DrpcCode.InvalidArgument,
+        message: 'the request of rpc "echo" can not be encoded as own',
+        cause: new TypeError('own encoding: marshal() gave a number: must be a Uint8Array or a string'),
+      });
+    }
+    expect(await client.call('echo', 'fine')).toBe('fine');
   });
 
   it('lets a subclass change answers and errors, as in any ClientProxy', async () => {

@@ -71,6 +71,17 @@ describe('RpcStream', () => {
     expect(peer.sent()).toEqual(['Message s1 m1 "fine"']);
   });
 
+  it('fails one send for what an encoding gives that is neither bytes nor text', async () => {
+    const { peer, stream } = withStream<unknown>({
+      name: 'own',
+      marshal: (value) => value as string,
+      unmarshal: () => undefined,
+    });
+    expect(await outcome(stream.msgSend(5))).toMatch(/own encoding: marshal\(\) gave a number: must be/);
+    await stream.msgSend('fine');
+    expect(peer.sent()).toEqual(['Message s1 m1 fine']);
+  });
+
   it('hands over what was queued, then the cause, again and again', async () => {
     const { peer, stream } = withStream();
     peer.send(message(1, 2, '1'));

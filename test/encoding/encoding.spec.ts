@@ -3,7 +3,7 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { bytesEncoding, jsonEncoding } from '../../lib/encoding/encoding.js';
+import { bytesEncoding, jsonEncoding, marshalChecked, type Encoding } from '../../lib/encoding/encoding.js';
 
 function marshalJson(value: unknown): Buffer {
   return Buffer.from(jsonEncoding.marshal(value) as string);
@@ -119,5 +119,35 @@ describe('bytesEncoding', () => {
     expect(bytesEncoding.marshal(Buffer.alloc(0)).length).toBe(0);
     expect(bytesEncoding.unmarshal(new Uint8Array(0))).toEqual(Buffer.alloc(0));
     expect(bytesEncoding.unmarshalRange(Buffer.from('ab'), 1, 1)).toEqual(Buffer.alloc(0));
+  });
+});
+
+describe('marshalChecked', () => {
+  const giving = (message: unknown): Encoding => ({
+    name: 'own',
+    marshal: () => message as string,
+    unmarshal: () => undefined,
+  });
+
+  it.each(['', 'text', Buffer.alloc(0), Buffer.from('b'), new Uint8Array(2)])('takes %o', (message) => {
+    expect(marshalChecked(giving(message), 1)).toBe(message);
+  });
+
+  it('takes bytes of another realm', () => {
+    const message: unknown = runInNewContext('new Uint8Array(2)');
+    expect(marshalChecked(giving(message), 1)).toBe(message);
+  });
+
+  it.each<[unknown, string]>([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    [5, 'a number'],
+    [{}, 'an Object'],
+    [new Uint16Array(1), 'a Uint16Array'],
+    [Promise.resolve('x'), 'a Promise'],
+  ])('refuses %o, whose size nobody knows', (message, name) => {
+    expect(() => marshalChecked(giving(message), 1)).toThrow(
+      new TypeError(`own encoding: marshal() gave ${name}: must be a Uint8Array or a string`),
+    );
   });
 });

@@ -38,6 +38,11 @@ class EncodedController {
     return values;
   }
 
+  @MessagePattern('junk', { encoding: { ...numberEncoding, marshal: () => 5 as never } })
+  junk(): number {
+    return 1;
+  }
+
   @MessagePattern('void', { encoding: 'bytes' })
   nothing(): void {}
 }
@@ -81,6 +86,14 @@ describe('encodings of the server', () => {
       code: 3,
       message: 'a message of "by handler" is not valid number',
     });
+  });
+
+  it('answer code 2 for what is neither bytes nor text, and the connection lives on', async () => {
+    const caller = await start();
+    await expect(caller.call('junk', 1, {}, numberEncoding as Encoding)).rejects.toMatchObject({
+      code: 2,
+    });
+    expect(await caller.call('by handler', 41, {}, numberEncoding as Encoding)).toBe(42);
   });
 
   it('answer code 2 for a value that they can not write', async () => {
