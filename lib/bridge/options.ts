@@ -1,3 +1,4 @@
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
 
@@ -52,8 +53,30 @@ export function objectOption<T extends object>(name: string, value: T | undefine
   throw new TypeError(`option ${name} is ${show(value)}: must be an object`);
 }
 
+/**
+ * The settings of TLS, tried: certificates and keys that can not be read are found here, not by the first connection.
+ * @throws TypeError with what OpenSSL says of them.
+ */
+export function tlsOption<T extends SecureContextOptions>(name: string, value: T | undefined): T | undefined {
+  const tls = objectOption(name, value);
+  if (tls === undefined || 'secureContext' in tls) return tls;
+  try {
+    createSecureContext(tls);
+  } catch (cause) {
+    const { reason, message, code } = cause as NodeJS.ErrnoException & { reason?: string };
+    throw new TypeError(
+      `option ${name} can not be used, ${reason ?? message} (${code}): must be what tls.createSecureContext takes`,
+      { cause },
+    );
+  }
+  return tls;
+}
+
 /** @throws TypeError for a name that is no option: a limit that is misspelt would not hold. */
-export function assertKnownOptions(options: object, known: readonly string[]): void {
+export function assertKnownOptions(options: unknown, known: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new TypeError(`the options are ${show(options)}: must be an object`);
+  }
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     throw new TypeError(`option ${escapeName(name)} is not known: there are ${known.toSorted().join(', ')}`);

@@ -16,6 +16,7 @@ import {
   numberOption,
   objectOption,
   textOption,
+  tlsOption,
   type NumberRule,
 } from '../bridge/options.js';
 import { DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
@@ -159,6 +160,7 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
   const { timeout, ...limits } = Object.fromEntries(
     names.map((name) => [name, numberOption(name, options[name], CLIENT_LIMITS[name])]),
   ) as Record<keyof typeof CLIENT_LIMITS, number>;
+  const { encoding = 'json' } = options;
   const proto = resolveProtoOptions(options);
   const services = hasProto(proto) ? loadProtoServices(proto) : [];
   return {
@@ -166,7 +168,7 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
       ...resolveConnectionLimits(options),
       ...limits,
       addresses: resolveAddresses(options),
-      tls: objectOption('tls', options.tls),
+      tls: tlsOption('tls', options.tls),
       dial: functionOption('dial', options.dial),
       lookup: functionOption('lookup', options.lookup),
       peer: choiceOption('peer', options.peer, PROFILES, 'auto'),
@@ -177,7 +179,7 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
     },
     timeout: timeout === Infinity ? undefined : timeout,
     metadata: resolveMetadata(options.metadata),
-    encoding: resolveEncoding(options.encoding ?? 'json', 'option encoding'),
+    encoding: resolveEncoding(encoding, 'option encoding'),
     encodings: new Map([...serviceEncodings(services), ...resolveEncodings(options.encodings)]),
     interceptors: [
       ...resolveInterceptors(options.interceptors),
@@ -200,6 +202,13 @@ function resolveAddresses(options: DrpcClientOptions): Address[] {
   if (names.length > 1) {
     throw new TypeError(`options ${names.join(' and ')} both say where the server is: give one of them`);
   }
+  // What was meant to be encrypted does not go out in the clear.
+  const [unencrypted] = ['dial', 'path'].filter((name) => names.includes(name));
+  if (tls && unencrypted) {
+    throw new TypeError(
+      `options ${unencrypted} and tls exclude each other: TLS is for drpcs://, host and port`,
+    );
+  }
   if (dial !== undefined) return [{ kind: 'custom', host: '', port: 0, path: '' }];
   if (path !== undefined) return [{ kind: 'unix', host: '', port: 0, path }];
   if (url !== undefined) return [toAddress('url', url, tls)];
@@ -217,11 +226,11 @@ function resolveAddresses(options: DrpcClientOptions): Address[] {
 function toAddress(name: string, value: unknown, tls: ConnectionOptions | undefined): Address {
   const url = textOption(name, value) ?? '';
   const { host = '', port = 0, path = '', isTls } = parseDrpcUrl(url);
-  if (path !== '') return { kind: 'unix', host: '', port: 0, path };
-  if (port === 0) throw new RangeError(`option ${name} is "${url}": port 0 can only be listened on`);
   if (tls && !isTls) {
     throw new TypeError(`option ${name} is "${url}" with option tls: must be drpcs://host:port then`);
   }
+  if (path !== '') return { kind: 'unix', host: '', port: 0, path };
+  if (port === 0) throw new RangeError(`option ${name} is "${url}": port 0 can only be listened on`);
   return { kind: isTls ? 'tls' : 'tcp', host, port, path: '' };
 }
 

@@ -14,6 +14,7 @@ import {
   numberOption,
   objectOption,
   textOption,
+  tlsOption,
   type NumberRule,
 } from '../bridge/options.js';
 import { MAX_PATTERN_LENGTH } from '../bridge/pattern.js';
@@ -115,7 +116,7 @@ export function resolveServerOptions(options: DrpcServerOptions): ResolvedServer
     ...resolveConnectionLimits(options),
     ...limits,
     address: resolveAddress(options),
-    tls: objectOption('tls', options.tls),
+    tls: resolveTls(options.tls),
     listener: resolveListener(options.listener),
     plainClients: choiceOption(
       'plainClients',
@@ -142,10 +143,15 @@ function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['addr
   if (names.length > 1) {
     throw new TypeError(`options ${names.join(' and ')} both say where to listen: give one of them`);
   }
+  const [unencrypted] = ['path', 'listener'].filter((name) => names.includes(name));
+  if (options.tls && unencrypted) {
+    throw new TypeError(
+      `options ${unencrypted} and tls exclude each other: TLS is for drpcs://, host and port`,
+    );
+  }
   if (path !== undefined) return { path };
   if (url === undefined) return { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT };
   const address = parseDrpcUrl(url);
-  if (address.path !== undefined) return { path: address.path };
   if (address.isTls && !options.tls) {
     throw new TypeError(
       `option url is "${url}" without option tls: a TLS server needs a certificate and its key`,
@@ -154,10 +160,22 @@ function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['addr
   if (!address.isTls && options.tls) {
     throw new TypeError(`option url is "${url}" with option tls: must be drpcs://host:port then`);
   }
+  if (address.path !== undefined) return { path: address.path };
   return { host: address.host ?? DEFAULT_HOST, port: address.port ?? DEFAULT_PORT };
 }
 
 const PORT: NumberRule = { default: DEFAULT_PORT, min: 0, max: 65_535 };
+
+/** A server without a certificate would listen, and no client could ever reach it. */
+function resolveTls(tls: TlsOptions | undefined): TlsOptions | undefined {
+  const given = tlsOption('tls', tls);
+  if (!given || SERVER_IDENTITIES.some((name) => given[name] !== undefined)) return given;
+  throw new TypeError(
+    'option tls says nothing of a certificate: must have cert and key, pfx, SNICallback or pskCallback',
+  );
+}
+
+const SERVER_IDENTITIES = ['cert', 'pfx', 'SNICallback', 'pskCallback'] as const;
 
 function resolveListener(listener: DrpcListener | undefined): DrpcListener | undefined {
   if (listener === undefined) return undefined;

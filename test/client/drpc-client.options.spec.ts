@@ -67,7 +67,7 @@ describe('The options of a DrpcClient', () => {
     ]);
   });
 
-  it.each<[object, RegExp]>([
+  it.each<[unknown, RegExp]>([
     [{ url: 'http://a:1' }, /^url is "http:\/\/a:1": must be drpc:\/\/host:port/],
     [{ url: 'drpc://a:0' }, /^option url is "drpc:\/\/a:0": port 0 can only be listened on$/],
     [{ url: '' }, /^option url is "": must be text/],
@@ -84,6 +84,21 @@ describe('The options of a DrpcClient', () => {
     [{ port: '4000' }, /^option port is "4000": must be a number/],
     [{ path: '' }, /^option path is ""/],
     [{ tls: true }, /^option tls is true: must be an object$/],
+    [
+      { tls: { key: 'x' } },
+      /^option tls can not be used, .+ \(ERR_\w+\): must be what tls.createSecureContext takes$/,
+    ],
+    [{ path: '/a', tls: {} }, /^options path and tls exclude each other: TLS is for drpcs:/],
+    [{ dial: () => undefined, tls: {} }, /^options dial and tls exclude each other/],
+    [{ url: 'drpc+unix:/a', tls: {} }, /^option url is "drpc\+unix:\/a" with option tls: must be drpcs:/],
+    [
+      { urls: ['drpcs://a', 'drpc+unix:/a'], tls: {} },
+      /^option urls\[1\] is .* with option tls: must be drpcs:/,
+    ],
+    [null, /^the options are null: must be an object$/],
+    ['drpc://a', /^the options are "drpc:\/\/a": must be an object$/],
+    [[], /^the options are an Array: must be an object$/],
+    [{ encoding: null }, /^option encoding is null: must be 'json', 'bytes' or an Encoding/],
     [{ dial: 'x' }, /^option dial is a string: must be a function$/],
     [{ lookup: {} }, /^option lookup is an Object: must be a function$/],
     [{ peer: 'go' }, /^option peer is "go": must be 'auto' or 'storj' or 'cockroach' or 'cockroach-fc'$/],

@@ -116,9 +116,9 @@ describe('app.listen()', () => {
       { code: 'EADDRINUSE' },
     ],
     [
-      'a certificate that is none',
-      async () => ({ url: 'drpcs://127.0.0.1:0', tls: { cert: 'x', key: 'y' } }),
-      {},
+      'settings of TLS that Node refuses',
+      async () => ({ url: 'drpcs://127.0.0.1:0', tls: { SNICallback: 5 as never } }),
+      { code: 'ERR_INVALID_ARG_TYPE' },
     ],
     [
       'a network in memory that is taken',

@@ -6,6 +6,9 @@ import {
   SERVER_OPTIONS,
 } from '../../lib/transport/drpc-server.options.js';
 import { CONNECTION_LIMITS } from '../../lib/bridge/connection-limits.js';
+import { pem } from './helpers/test-service.js';
+
+const TLS = { cert: pem('server.crt'), key: pem('server.key') };
 
 const LISTENER = {
   listen: async () => undefined,
@@ -47,7 +50,7 @@ describe('resolveServerOptions', () => {
     ],
     [{ url: 'drpc://example.com:5000' }, { host: 'example.com', port: 5000 }],
     [
-      { url: 'drpcs://example.com:5000', tls: {} },
+      { url: 'drpcs://example.com:5000', tls: TLS },
       { host: 'example.com', port: 5000 },
     ],
     [{ url: 'drpc+unix:/run/a.sock' }, { path: '/run/a.sock' }],
@@ -86,6 +89,27 @@ describe('resolveServerOptions', () => {
     [{ port: 65_536 }, 'option port is 65536: must be a whole number from 0 to 65535'],
     [{ port: '5000' }, 'option port is "5000": must be a number, a whole number from 0 to 65535'],
     [{ tls: 'yes' }, 'option tls is "yes": must be an object'],
+    [
+      { tls: {} },
+      'option tls says nothing of a certificate: must have cert and key, pfx, SNICallback or pskCallback',
+    ],
+    [
+      { tls: { cert: 'none', key: 'none' } },
+      'option tls can not be used, no start line (ERR_OSSL_PEM_NO_START_LINE): must be what tls.createSecureContext takes',
+    ],
+    [
+      { url: 'drpc+unix:/a', tls: TLS },
+      'option url is "drpc+unix:/a" with option tls: must be drpcs://host:port then',
+    ],
+    [{ path: '/a', tls: TLS }, 'options path and tls exclude each other: TLS is for drpcs://, host and port'],
+    [
+      { listener: LISTENER, tls: TLS },
+      'options listener and tls exclude each other: TLS is for drpcs://, host and port',
+    ],
+    [null, 'the options are null: must be an object'],
+    ['drpc://a', 'the options are "drpc://a": must be an object'],
+    [5, 'the options are 5: must be an object'],
+    [[], 'the options are an Array: must be an object'],
     [{ listener: {} }, 'option listener has no method listen: must be a DrpcListener'],
     [
       { listener: { listen: () => undefined } },

@@ -77,7 +77,7 @@ describe('DrpcServer.listen', () => {
   it.each<[what: string, options: () => Promise<DrpcServerOptions>]>([
     ['a port that is taken', async () => ({ port: await takePort() })],
     ['a host that is not of this machine', async () => ({ host: '192.0.2.1', port: 0 })],
-    ['a certificate that is none', async () => ({ port: 0, tls: { cert: 'none', key: 'none' } })],
+    ['settings of TLS that Node refuses', async () => ({ port: 0, tls: { SNICallback: 5 as never } })],
     ['a directory that does not exist', async () => ({ path: '/does/not/exist.sock' })],
     [
       'a listener that throws',
