@@ -76,7 +76,9 @@ export class SocketListener implements DrpcListener {
         socket.once('close', () => this.#rawSockets.delete(socket));
       });
       server.on('tlsClientError', (error: Error, socket: Socket) => {
-        hooks.error(new Error(`TLS handshake failed: ${error.message}`, { cause: error }));
+        // A client that leaves is no fault, as without TLS: load balancers look so whether the port is open.
+        if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET')
+          hooks.error(handshakeFailed(error, socket));
         socket.destroy();
       });
     } else server = createServer(options, accept);
@@ -99,6 +101,22 @@ export class SocketListener implements DrpcListener {
 export function tooManyConnections(limit: number): Error {
   return new Error(`connection refused: ${limit} are open, which is as many as may`);
 }
+
+/** Says what OpenSSL found without where in its sources it did. */
+function handshakeFailed(
+  error: NodeJS.ErrnoException & { reason?: string },
+  { remoteAddress, remotePort }: Socket,
+): Error {
+  const peer = remoteAddress === undefined ? '' : ` with ${remoteAddress}:${remotePort}`;
+  const hint = NOT_TLS.has(error.code) ? ': the client does not speak TLS' : '';
+  return new Error(`TLS handshake${peer} failed: ${error.reason ?? error.message}${hint}`, { cause: error });
+}
+
+/** What OpenSSL finds in bytes that are no TLS. */
+const NOT_TLS: ReadonlySet<string | undefined> = new Set([
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+  'ERR_SSL_HTTP_REQUEST',
+]);
 
 /** Whether the file of a unix socket is what a process that died has left. */
 async function isStale(error: unknown, path: string): Promise<boolean> {

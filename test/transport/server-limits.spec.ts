@@ -1,4 +1,4 @@
-import { connect } from 'node:net';
+import { connect, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { Controller, Logger } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
@@ -15,7 +15,40 @@ describe('limits of a DrpcServer', () => {
     const silent = connect(service.port, '127.0.0.1');
     silent.resume();
     await once(silent, 'close');
-    expect((await error).message).toBe('TLS handshake failed: TLS handshake timeout');
+    expect((await error).message).toMatch(
+      /^TLS handshake with 127\.0\.0\.1:\d+ failed: TLS handshake timeout$/,
+    );
+  });
+
+  it.each([
+    ['DRPC', Buffer.from('0301010161', 'hex'), 'wrong version number'],
+    ['HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'http request'],
+  ])('says in one line that a client of a TLS port speaks %s', async (_protocol, bytes, reason) => {
+    const service = await TestService.start([], { over: 'tls' });
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const plain = connect(service.port, '127.0.0.1');
+    plain.on('error', () => undefined);
+    await once(plain, 'connect');
+    const from = `127.0.0.1:${plain.localPort}`;
+    plain.write(bytes);
+    expect((await error).message).toBe(
+      `TLS handshake with ${from} failed: ${reason}: the client does not speak TLS`,
+    );
+    plain.destroy();
+  });
+
+  it.each(['tcp', 'tls'] as const)('says nothing of a look whether its %s port is open', async (over) => {
+    const service = await TestService.start([], { over });
+    const errors: string[] = [];
+    service.server.on('error', ({ message }) => errors.push(message));
+    const socket = service.app.unwrap<Server>();
+    const gone = once(socket, 'connection').then(([accepted]) => once(accepted as Socket, 'close'));
+    const probe = connect(service.port, '127.0.0.1');
+    await once(probe, 'connect');
+    probe.destroy();
+    await gone;
+    await expect((await service.connect()).call('x')).rejects.toMatchObject({ code: 12 });
+    expect(errors).toEqual([]);
   });
 
   it.each(['tcp', 'memory'] as const)('closes connections beyond maxConnections over %s', async (over) => {
