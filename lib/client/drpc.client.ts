@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { AsyncSubject, Observable } from 'rxjs';
 import { DrpcStatus } from '../bridge/status.js';
-import { DrpcError } from '../errors/drpc-error.js';
+import { DrpcError, messageWithCode } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
 import { formatAddress, type Address } from '../pool/address.js';
@@ -64,6 +64,8 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   #isClosed = false;
   #isConnected = false;
   #wasConnected = false;
+  /** Whether the log says that calls wait for a server that can not be reached. */
+  #isWaitingTold = false;
 
   /** @throws TypeError or RangeError for a wrong option, naming it, its value and what is allowed. */
   constructor(options: DrpcClientOptions = {}) {
@@ -301,13 +303,16 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   #createPool(): ConnectionPool {
     return new ConnectionPool(this.#options.pool, {
-      status: (status, cause) => this.#statusChanged(status, cause),
-      error: (error) => this.#listeners.tell('error', error),
-      plainPeer: (address) => this.#logPlainPeer(address),
+      status: (status, cause, address) => this.#statusChanged(status, cause, address),
+      error: (error) => {
+        this.#logWaiting(error);
+        this.#listeners.tell('error', error);
+      },
+      plainPeer: (address, isSilent) => this.#logPlainPeer(address, isSilent),
     });
   }
 
-  #statusChanged(status: PoolStatus, cause: Error | undefined): void {
+  #statusChanged(status: PoolStatus, cause: Error | undefined, address: Address | undefined): void {
     const wasConnected = this.#isConnected;
     this.#isConnected = status === 'connected';
     this._status$.next(status as DrpcStatus);
@@ -317,8 +322,9 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
         return this.#listeners.tell('connect');
       case 'reconnecting':
         return this.#listeners.tell('reconnecting');
+        this.#isWaitingTold = false;
       case 'disconnected':
-        if (cause) this.logger.warn(`connection lost: ${escapeName(cause.message)}`);
+        if (cause) this.#logLost(cause, address);
         return this.#listeners.tell('disconnect', cause && DrpcError.from(cause));
       case 'closed':
         if (wasConnected) this.#listeners.tell('disconnect', undefined);
@@ -328,9 +334,25 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     }
   }
 
-  #logPlainPeer(address: Address): void {
+  #logLost(cause: Error, address: Address | undefined): void {
+    const from = address ? ` from ${formatAddress(address)}` : '';
+    this.logger.warn(`disconnected${from}: ${escapeName(messageWithCode(cause))}`);
+  }
+
+  /** Where calls do not fail at once, nothing else would tell why they hang. */
+  #logWaiting(error: DrpcError): void {
+    const { waiting } = this.#pool;
+    if (this.#options.pool.failFast || this.#isConnected || this.#isWaitingTold || waiting === 0) return;
+    this.#isWaitingTold = true;
+    this.logger.warn(`${escapeName(error.message)}: calls wait until a server can be reached`);
+  }
+
+  #logPlainPeer(address: Address, isSilent: boolean): void {
+    const finding = isSilent
+      ? 'did not say within handshakeTimeout who it is, and is taken for a plain DRPC server'
+      : 'is not a server of this library';
     this.logger.log(
-      `${formatAddress(address)} is not a server of this library: each connection carries one call at a time. ` +
+      `${formatAddress(address)} ${finding}: each connection carries one call at a time. ` +
         `The option peer names it beforehand: 'storj' for this, 'cockroach' or 'cockroach-fc' for many calls at once`,
     );
   }

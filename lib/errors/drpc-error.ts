@@ -126,6 +126,12 @@ export class EofError extends DrpcError {
   }
 }
 
+/** The message, and Node's code of what lies behind it where there is one: `connection lost (ECONNRESET)`. */
+export function messageWithCode({ message, cause }: Error): string {
+  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  return typeof code === 'string' ? `${message} (${code})` : message;
+}
+
 /** Whether `code` is a status an error may have: an integer from 1 to 16. */
 function isErrorCode(code: number): boolean {
   return Number.isInteger(code) && code >= DrpcCode.Canceled && code <= DrpcCode.Unauthenticated;

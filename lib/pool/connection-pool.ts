@@ -16,12 +16,15 @@ const REFUSAL_BACKOFF = { initial: 20, max: 1000 };
 export type PoolStatus = 'connected' | 'disconnected' | 'reconnecting' | 'closed';
 
 export interface PoolHooks {
-  /** The status has changed; `cause` says why a connection is no more. */
-  status?(status: PoolStatus, cause: Error | undefined): void;
+  /** The status has changed; `cause` says why a connection is no more, `address` where it led. */
+  status?(status: PoolStatus, cause: Error | undefined, address: Address | undefined): void;
   /** A connection could not be made, or one of several was lost. */
   error?(error: DrpcError): void;
-  /** A server is not of this library, and is treated as the most careful profile demands. */
-  plainPeer?(address: Address): void;
+  /**
+   * A server is not of this library, and is treated as the most careful profile demands; with `isSilent` that is
+   * only a guess, as nothing was answered within `handshakeTimeout`.
+   */
+  plainPeer?(address: Address, isSilent: boolean): void;
 }
 
 /** One connection, for those who look at the pool. */
@@ -211,7 +214,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
     else this.#shared = this.#shared.filter((shared) => shared !== link);
     const error = cause instanceof ClosedError ? cause : new ClosedError('connection lost', { cause });
     this.#lastError = error;
-    if (this.#open === 0) this.#setStatus('disconnected', error);
+    if (this.#open === 0) this.#setStatus('disconnected', error, link.endpoint.address);
     else this.#hooks.error?.(error);
     this.#ensure(this.#waiting.size > 0 ? Want.Call : Want.KeepUp);
     this.#judge();
@@ -240,8 +243,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#judge();
   }
 
-  plainPeer(address: Address): void {
-    this.#hooks.plainPeer?.(address);
+  plainPeer(address: Address, isSilent: boolean): void {
+    this.#hooks.plainPeer?.(address, isSilent);
   }
 
   // -------------------------------------------------------------------- inside
@@ -315,10 +318,10 @@ export class ConnectionPool implements CallHost, EndpointHost {
     for (const { reject } of connecting) reject(error);
   }
 
-  #setStatus(status: PoolStatus, cause: Error | undefined): void {
+  #setStatus(status: PoolStatus, cause: Error | undefined, address?: Address): void {
     if (this.#status === status) return;
     this.#status = status;
-    this.#hooks.status?.(status, cause);
+    this.#hooks.status?.(status, cause, address);
   }
 
   /** Ends free connections that nobody needed for long; each server keeps as many as it has anyway. */

@@ -5,7 +5,7 @@ import {
   SilentPeerError,
   type PeerProfile,
 } from '../control/peer-conn.js';
-import { ClosedError, type DrpcError } from '../errors/drpc-error.js';
+import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js';
 import { formatAddress, type Address } from './address.js';
 import { Dial, keepAlive } from './dialer.js';
 import { Link, type LinkHost } from './link.js';
@@ -48,8 +48,8 @@ export interface EndpointHost extends LinkHost {
   retry(): void;
   /** A name was looked up, and its servers are dialled if that is to be. */
   tried(): void;
-  /** A probe found a server that is not of this library. */
-  plainPeer(address: Address): void;
+  /** A probe found a server that is not of this library, or (`isSilent`) none that answered. */
+  plainPeer(address: Address, isSilent: boolean): void;
 }
 
 /** What a connection tells once it is in the pool. */
@@ -216,7 +216,7 @@ export class Endpoint {
     if (this.#closeCause) return conn?.manager.terminate(this.#closeCause);
     if (conn && !error) return this.#opened(conn, events);
     this.#pause.begin();
-    this.#host.failed(this.#unavailable(error));
+    this.#host.failed(error instanceof ClosedError ? error : this.#unavailable(error));
   }
 
   /** Makes one connection, and says why it takes no calls if it does not. */
@@ -225,13 +225,14 @@ export class Endpoint {
     try {
       attempt.conn = await this.#connect(this.#peer(), attempt);
       const { manager, isDraining } = attempt.conn;
-      if (manager.isTerminated) attempt.error = manager.cause;
+      if (manager.isTerminated) attempt.error = this.#unavailable(manager.cause);
       else if (isDraining) {
         attempt.error = new ClosedError('the server is shutting down');
         manager.finish(attempt.error as ClosedError, FINISH_TIME);
       }
     } catch (error) {
-      attempt.error = error;
+      // An attempt that did not get that far says itself where it went.
+      attempt.error = attempt.wasReached ? this.#unavailable(error) : error;
     }
     return attempt;
   }
@@ -244,7 +245,7 @@ export class Endpoint {
     events.goaway = () => this.drain(link);
     if (!this.#isPlainTold && peer === 'auto' && conn.profile !== 'own') {
       this.#isPlainTold = true;
-      this.#host.plainPeer(this.address);
+      this.#host.plainPeer(this.address, this.#plainUntil > 0);
     }
     this.#host.opened(link);
   }
@@ -324,9 +325,9 @@ export class Endpoint {
     for (const duplex of this.#handshakes) duplex.destroy();
   }
 
-  #unavailable(cause: unknown): DrpcError {
-    if (cause instanceof ClosedError) return cause;
-    return new ClosedError(`cannot connect to ${formatAddress(this.address)}`, { cause });
+  #unavailable(cause: unknown): ClosedError {
+    const reason = cause instanceof DrpcError ? `: ${messageWithCode(cause)}` : '';
+    return new ClosedError(`cannot connect to ${formatAddress(this.address)}${reason}`, { cause });
   }
 }
 

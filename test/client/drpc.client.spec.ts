@@ -632,7 +632,43 @@ describe('The life of a DrpcClient', () => {
     await again;
     await client.close();
     expect(told).toEqual(['connect', 'disconnect 14', 'reconnecting', 'connect', 'disconnect undefined']);
-    expect(warnings).toEqual(['connection lost: connection closed by the peer']);
+    expect(warnings).toEqual([
+      `disconnected from drpc://127.0.0.1:${server.port}: connection closed by the peer`,
+    ]);
+  });
+
+  it('logs where a connection led and why it was reset', async () => {
+    const server = await TestServer.listen();
+    const client = new DrpcClient({ port: server.port });
+    onTestFinished(() => client.close());
+    const warnings = mockLog('warn');
+    const lost = new Promise((resolve) => client.on('disconnect', resolve));
+    await client.connect();
+    server.connections[0]!.socket.resetAndDestroy();
+    await lost;
+    expect(warnings).toEqual([
+      `disconnected from drpc://127.0.0.1:${server.port}: connection lost (ECONNRESET)`,
+    ]);
+  });
+
+  it('says once that calls wait, where they do not fail', async () => {
+    const server = await TestServer.listen();
+    const port = server.port;
+    await server.close();
+    const client = new DrpcClient({ port, failFast: false, reconnectDelay: 1, maxReconnectDelay: 1 });
+    const warnings = mockLog('warn');
+    const failures = new Promise<void>((resolve) => {
+      let count = 0;
+      client.on('error', () => void (++count === 3 && resolve()));
+    });
+    const calls = [client.call('echo', 1), client.call('echo', 2)];
+    await failures;
+    expect(warnings).toEqual([
+      `cannot connect to drpc://127.0.0.1:${port}: ECONNREFUSED: calls wait until a server can be reached`,
+    ]);
+    const ends = Promise.allSettled(calls);
+    await client.close();
+    await ends;
   });
 
   it('goes on when a listener throws', async () => {

@@ -9,6 +9,7 @@ import {
   DeadlineError,
   DrpcError,
   EofError,
+  messageWithCode,
   MessageSizeError,
   ProtocolError,
 } from '../../lib/errors/drpc-error.js';
@@ -124,5 +125,17 @@ describe('DrpcError.from', () => {
     [{ code: 5 }, 'thrown value is not an error: object'],
   ])('makes %o an Unknown error', (value, message) => {
     expect(DrpcError.from(value)).toMatchObject({ code: DrpcCode.Unknown, message });
+  });
+});
+
+describe('messageWithCode', () => {
+  it.each<[unknown, string]>([
+    [undefined, 'lost'],
+    [new Error('no code'), 'lost'],
+    [Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }), 'lost (ECONNRESET)'],
+    [new ProtocolError('a number is no code of Node'), 'lost'],
+    [null, 'lost'],
+  ])('of an error with the cause %o', (cause, text) => {
+    expect(messageWithCode(new ClosedError('lost', { cause }))).toBe(text);
   });
 });

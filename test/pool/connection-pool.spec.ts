@@ -2,6 +2,7 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { DrpcError } from '../../lib/errors/drpc-error.js';
 import type { Address } from '../../lib/pool/address.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import {
@@ -130,7 +131,12 @@ describe('ConnectionPool', () => {
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     const client = new TestPool({ addresses: [{ kind: 'tcp', host: '127.0.0.1', port, path: '' }] });
-    await expect(client.pool.connect()).rejects.toMatchObject({ code: 14 });
+    await expect(client.pool.connect()).rejects.toMatchObject({
+      name: 'ClosedError',
+      code: 14,
+      message: expect.stringMatching(new RegExp(`^cannot connect to drpc://127.0.0.1:${port}: .`)),
+      cause: expect.any(DrpcError),
+    });
     await client.pool.close();
     await new Promise((resolve) => server.close(resolve));
   });

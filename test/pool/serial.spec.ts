@@ -243,6 +243,7 @@ describe('ConnectionPool that finds a plain server', () => {
     await Promise.all(Array.from({ length: 5 }, (_, i) => client.call('echo', i)));
     expect(client.pool.connections.map(({ profile }) => profile)).toEqual(Array(5).fill('storj'));
     expect(client.plainPeers).toEqual([server.address]);
+    expect(client.silentPeers).toEqual([]);
     const probed = server.connections.filter(({ started }) => started.includes(CONTROL_RPC));
     expect(probed).toHaveLength(1);
   });
@@ -263,6 +264,7 @@ describe('ConnectionPool that finds a plain server', () => {
     await client.passUntil(first.seen);
     expect(first.seen.events).toEqual([1, 'complete']);
     expect(client.plainPeers).toEqual([server.address]);
+    expect(client.silentPeers).toEqual([server.address]);
 
     const lose = async (): Promise<void> => {
       await client.idle();

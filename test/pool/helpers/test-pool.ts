@@ -19,6 +19,8 @@ export class TestPool {
   readonly statuses: PoolStatus[] = [];
   readonly errors: Error[] = [];
   readonly plainPeers: unknown[] = [];
+  /** Those among them that were only silent. */
+  readonly silentPeers: unknown[] = [];
   readonly #onError: (() => void)[] = [];
   readonly #waiting: { status: PoolStatus; resolve: () => void }[] = [];
 
@@ -26,20 +28,23 @@ export class TestPool {
     this.pool = new ConnectionPool(
       { clock: this.clock, random: () => 0.999_999, ...options },
       {
-        status: (status, cause) => {
+        status: (status, cause, address) => {
           this.statuses.push(status);
           for (const waiting of this.#waiting.splice(0)) {
             if (waiting.status === status) waiting.resolve();
             else this.#waiting.push(waiting);
           }
-          hooks.status?.(status, cause);
+          hooks.status?.(status, cause, address);
         },
         error: (error) => {
           this.errors.push(error);
           for (const told of this.#onError.splice(0)) told();
           hooks.error?.(error);
         },
-        plainPeer: (address) => this.plainPeers.push(address),
+        plainPeer: (address, isSilent) => {
+          this.plainPeers.push(address);
+          if (isSilent) this.silentPeers.push(address);
+        },
       },
     );
     onTestFinished(() => this.pool.close());
