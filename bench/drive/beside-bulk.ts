@@ -3,6 +3,8 @@ import { quantile } from '../statistics.js';
 
 export interface BesideBulkParams {
   bulkSize: number;
+  /** Bulk streams at once; default: one. */
+  streams?: number;
   callSize: number;
   /** The bulk stream runs alone for this long first. */
   leadMs: number;
@@ -21,17 +23,20 @@ export interface BesideBulkResult {
 /** The server's own limit must not be met while calls are slow. */
 const SLACK_MS = 5000;
 
-/** Makes one small call after the other while a stream of large messages fills the same connection. */
+/** Makes one small call after the other while streams of large messages fill the same connection. */
 export async function driveBesideBulk(end: ClientEnd, params: BesideBulkParams): Promise<BesideBulkResult> {
   let bytes = 0;
   let lost: Error | undefined;
-  const bulk = end.download(
-    { count: 1_000_000, size: params.bulkSize, fresh: false, limitMs: params.leadMs + params.ms + SLACK_MS },
-    {
-      message: (size) => void (bytes += size),
-      end: () => (lost ??= new Error('the bulk stream ended too early')),
-      error: (error) => (lost ??= error),
-    },
+  const limitMs = params.leadMs + params.ms + SLACK_MS;
+  const bulks = Array.from({ length: params.streams ?? 1 }, () =>
+    end.download(
+      { count: 1_000_000, size: params.bulkSize, fresh: false, limitMs },
+      {
+        message: (size) => void (bytes += size),
+        end: () => (lost ??= new Error('the bulk stream ended too early')),
+        error: (error) => (lost ??= error),
+      },
+    ),
   );
   await pause(params.leadMs);
 
@@ -48,7 +53,7 @@ export async function driveBesideBulk(end: ClientEnd, params: BesideBulkParams):
   }
   const elapsedMs = performance.now() - begin;
   const received = bytes - bytesBefore;
-  bulk.cancel();
+  for (const bulk of bulks) bulk.cancel();
   times.sort((a, b) => a - b);
   return {
     p50Ms: quantile(times, 0.5),
