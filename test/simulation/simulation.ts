@@ -292,10 +292,14 @@ class Simulation implements World {
     if (manager.slots === 0) {
       this.log('server: finishes');
       // In good weather both ends bring each other their FIN, and nobody has to wait for the timeout. Where bytes
-      // take time, the client's FIN stands behind all that it had sent for calls which have ended, maybe for long.
+      // take time, the client's FIN stands behind all that it had sent for calls which have ended, maybe for long;
+      // and a client without windows that has answers to take may stand still before it reads ours.
       const { fault, stalls, weather } = this.#scenario;
       const isCalm =
-        (!fault || fault.what === 'drain') && stalls.length === 0 && weather.bandwidth === Infinity;
+        (!fault || fault.what === 'drain') &&
+        stalls.length === 0 &&
+        weather.bandwidth === Infinity &&
+        [...this.#callers.values()].every((call) => call.isOver);
       const since = this.clock.now();
       this.#link.server.once('close', () => {
         if (isCalm && this.clock.now() - since >= FINISH_TIMEOUT)
