@@ -70,7 +70,7 @@ export class AnswerIterator implements AsyncIterableIterator<unknown, undefined>
   #isOver = false;
   #error: Error | undefined;
 
-  /** @param open called when the first answer is asked for, with no demand */
+  /** @param open called when the first answer is asked for, with a demand of that one */
   constructor(open: Open) {
     this.#open = open;
   }
@@ -84,20 +84,22 @@ export class AnswerIterator implements AsyncIterableIterator<unknown, undefined>
     if (this.#isOver) return this.#ended();
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
-      this.#call ??= this.#open({
+      if (this.#call) return this.#call.request(1);
+      this.#call = this.#open({
         next: (value) => this.#take(value),
         error: (error) => this.#end(error),
         complete: () => this.#end(undefined),
       });
-      this.#call.request(1);
     });
   }
 
   /** Who leaves early gives the call up. */
   return(): Promise<IteratorResult<unknown, undefined>> {
-    if (!this.#isOver) this.#call?.cancel();
-    this.#surplus = [];
+    const call = this.#isOver ? undefined : this.#call;
     this.#end(undefined);
+    this.#surplus = [];
+    this.#error = undefined;
+    call?.cancel();
     return Promise.resolve({ done: true, value: undefined });
   }
 

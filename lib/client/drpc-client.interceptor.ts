@@ -1,6 +1,7 @@
 import { defer, Observable, type Subscriber, type Subscription } from 'rxjs';
 import type { DrpcPattern } from '../bridge/pattern.js';
 import type { Encoding } from '../encoding/encoding.js';
+import { DrpcError } from '../errors/drpc-error.js';
 import type { Metadata } from '../metadata/metadata.js';
 import type { CallObserver } from '../pool/call.js';
 
@@ -24,6 +25,9 @@ export interface DrpcOutgoingCall {
 /**
  * A function around each call: for tokens, tracing, retries. It hands the call on, as it is or changed, and
  * sees its answers; each subscription to what `next` gives is a call of its own.
+ *
+ * The next answer of a `stream()` is asked for when the loop wants it, and when an answer was not given on in the
+ * turn in which it came: one that is held back can not be told from one that is left out.
  */
 export type DrpcClientInterceptor = (
   call: DrpcOutgoingCall,
@@ -31,6 +35,9 @@ export type DrpcClientInterceptor = (
 ) => Observable<unknown>;
 
 type Next = Parameters<DrpcClientInterceptor>[1];
+
+/** Marks an interceptor that gives one answer for each that comes, be it later: it keeps none for itself. */
+export const ONE_FOR_ONE: unique symbol = Symbol('one for one');
 
 /** A call under way, as its caller holds it. */
 export interface CallHandle {
@@ -52,9 +59,9 @@ export type StartCall = (
  */
 export class InterceptedCall implements CallHandle {
   readonly #observer: CallObserver<unknown>;
-  readonly #isPulled: boolean;
   readonly #subscription: Subscription;
-  #inner: CallHandle | undefined;
+  /** The calls inside: an interceptor may make several at once. */
+  readonly #inner = new Set<CallHandle>();
   /** Answers that the caller asked for and has not got. */
   #wanted: number;
 
@@ -67,11 +74,17 @@ export class InterceptedCall implements CallHandle {
   ) {
     this.#observer = observer;
     this.#wanted = demand;
-    this.#isPulled = demand !== Infinity;
+    const isPulled = demand !== Infinity && interceptors.some((each) => !(ONE_FOR_ONE in each));
     const innermost = (last: DrpcOutgoingCall): Observable<unknown> =>
       new Observable((subscriber) => {
-        this.#inner = start(last, this.#isPulled ? this.#pulled(subscriber) : subscriber, this.#wanted);
-        return this.#inner;
+        let inner: CallHandle | undefined;
+        const asksAgain = isPulled ? this.#asksAgain(subscriber, () => inner?.request(1)) : subscriber;
+        inner = start(last, asksAgain, this.#wanted);
+        this.#inner.add(inner);
+        return () => {
+          this.#inner.delete(inner);
+          inner.unsubscribe();
+        };
       });
     const chain = interceptors.reduceRight<Next>(
       (next, interceptor) => (each) => interceptor(each, next),
@@ -80,14 +93,14 @@ export class InterceptedCall implements CallHandle {
     // Whatever an interceptor throws is an error of the call.
     this.#subscription = defer(() => chain(call)).subscribe({
       next: (value) => this.#deliver(value),
-      error: (error: Error) => this.#observer.error(error),
+      error: (error: Error | undefined) => this.#observer.error(error ?? DrpcError.from(error)),
       complete: () => this.#observer.complete(),
     });
   }
 
   request(count: number): void {
     this.#wanted += count;
-    this.#inner?.request(count);
+    for (const inner of this.#inner) inner.request(count);
   }
 
   cancel(): void {
@@ -99,17 +112,18 @@ export class InterceptedCall implements CallHandle {
   }
 
   #deliver(value: unknown): void {
-    this.#wanted--;
+    // Interceptors may give answers that nobody has asked for yet.
+    if (this.#wanted > 0) this.#wanted--;
     this.#observer.next(value);
   }
 
   /** Asks for another answer where an interceptor kept one for itself. */
-  #pulled(subscriber: Subscriber<unknown>): CallObserver<unknown> {
+  #asksAgain(subscriber: Subscriber<unknown>, ask: () => void): CallObserver<unknown> {
     return {
       next: (value) => {
         const before = this.#wanted;
         subscriber.next(value);
-        if (this.#wanted > 0 && this.#wanted === before) this.#inner?.request(1);
+        if (this.#wanted > 0 && this.#wanted === before) ask();
       },
       error: (error) => subscriber.error(error),
       complete: () => subscriber.complete(),

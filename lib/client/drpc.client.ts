@@ -156,8 +156,10 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
         outcome.error(error);
         // Who subscribes in this turn is in time.
         queueMicrotask(() => {
-          if (!isHeard)
-            this.logger.error(`event ${showPattern(pattern)} was not accepted: ${escapeName(error.message)}`);
+          if (isHeard) return;
+          // An interceptor may throw anything.
+          const { message } = DrpcError.from(error);
+          this.logger.error(`event ${showPattern(pattern)} was not accepted: ${escapeName(message)}`);
         });
       },
       complete: () => {
@@ -204,7 +206,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   stream(pattern: unknown, data?: unknown, options: DrpcCallOptions = NO_OPTIONS): AsyncIterable<unknown> {
     return {
       [Symbol.asyncIterator]: () =>
-        new AnswerIterator((observer) => this.#open('stream', pattern, data, options, observer, 0)),
+        new AnswerIterator((observer) => this.#open('stream', pattern, data, options, observer, 1)),
     };
   }
 

@@ -1,6 +1,6 @@
 import type { Deserializer, Serializer, WritePacket } from '@nestjs/microservices';
 import { concatMap, from, mergeMap } from 'rxjs';
-import type { DrpcClientInterceptor } from './drpc-client.interceptor.js';
+import { ONE_FOR_ONE, type DrpcClientInterceptor } from './drpc-client.interceptor.js';
 
 /**
  * The `serializer` and `deserializer` of Nest's own clients: the one changes the packet before it is encoded,
@@ -10,10 +10,11 @@ export function packetInterceptors(
   serializer: Serializer | undefined,
   deserializer: Deserializer | undefined,
 ): DrpcClientInterceptor[] {
-  return [
+  const interceptors = [
     ...(deserializer ? [deserialize(deserializer)] : []),
     ...(serializer ? [serialize(serializer)] : []),
   ];
+  return interceptors.map((interceptor) => Object.assign(interceptor, { [ONE_FOR_ONE]: true }));
 }
 
 function serialize(serializer: Serializer): DrpcClientInterceptor {

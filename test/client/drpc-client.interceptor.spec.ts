@@ -1,8 +1,9 @@
-import { Controller } from '@nestjs/common';
+import { Controller, Logger } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import {
   DrpcCode,
   DrpcContext,
+  DrpcError,
   DrpcRecord,
   DrpcStream,
   type DrpcClientInterceptor,
@@ -10,6 +11,7 @@ import {
 } from 'nestjs-drpc';
 import {
   catchError,
+  concat,
   delay,
   EMPTY,
   filter,
@@ -18,6 +20,8 @@ import {
   from,
   lastValueFrom,
   map,
+  merge,
+  mergeMap,
   Observable,
   of,
   reduce,
@@ -27,9 +31,9 @@ import {
   throwError,
   toArray,
 } from 'rxjs';
-import { beforeEach, describe, expect, it } from 'vitest';
-import { EventLog } from '../transport/helpers/event-log.js';
-import { connect } from './helpers/service.js';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { EventLog, Gate } from '../transport/helpers/event-log.js';
+import { connect, Service } from './helpers/service.js';
 
 let log = new EventLog();
 let failures = 0;
@@ -69,6 +73,13 @@ class TestController {
     } finally {
       log.add('stopped');
     }
+  }
+
+  @MessagePattern('lists')
+  async *lists(): AsyncGenerator<number[]> {
+    yield [1, 2];
+    yield [];
+    yield [3];
   }
 
   @MessagePattern('sum')
@@ -266,6 +277,46 @@ describe('An interceptor of a DrpcClient', () => {
     expect(values).toEqual([1, 'and', 'more']);
   });
 
+  it.each<[what: string, interceptor: DrpcClientInterceptor, answers: unknown[]]>([
+    [
+      'gives answers of its own first',
+      (call, next) => concat(of('a', 'b', 'c'), next(call)),
+      ['a', 'b', 'c', [1, 2], [], [3]],
+    ],
+    [
+      'takes answers apart, of which some are empty',
+      (call, next) => next(call).pipe(mergeMap((list) => list as number[])),
+      [1, 2, 3],
+    ],
+    [
+      'calls twice at once',
+      (call, next) => merge(next(call), next(call)),
+      [[1, 2], [1, 2], [], [], [3], [3]],
+    ],
+  ])('that %s does not hold a loop up', async (_what, interceptor, answers) => {
+    const client = await connectWith(interceptor);
+    const values: unknown[] = [];
+    for await (const value of client.stream('lists')) values.push(value);
+    expect(values).toEqual(answers);
+  });
+
+  it('that throws nothing at all still fails a loop', async () => {
+    const client = await connectWith(() => throwError(() => undefined));
+    const iterator = client.stream('echo', 1)[Symbol.asyncIterator]();
+    await expect(iterator.next()).rejects.toBeInstanceOf(DrpcError);
+    expect(await iterator.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('that throws no error at all does no harm to an event that nobody hears of', async () => {
+    const logged = new Promise<unknown>((resolve) => {
+      vi.spyOn(Logger.prototype, 'error').mockImplementationOnce(resolve);
+    });
+    onTestFinished(() => void vi.restoreAllMocks());
+    const client = await connectWith(() => throwError(() => 'a text'));
+    client.emit('happened', 1);
+    expect(await logged).toBe('event "happened" was not accepted: a text');
+  });
+
   it('that takes its time gives answers in its order', async () => {
     const client = await connectWith((call, next) => next(call).pipe(delay(1)));
     const values: unknown[] = [];
@@ -282,5 +333,36 @@ describe('An interceptor of a DrpcClient', () => {
     const nothing = await connectWith(() => EMPTY);
     expect(await nothing.call('echo', 1)).toBeUndefined();
     expect(await lastValueFrom(nothing.send('echo', 1).pipe(toArray()))).toEqual([]);
+  });
+});
+
+describe('A deserializer that takes its time', () => {
+  it("lets the loop's pace through to the server", async () => {
+    const service = await Service.start([TestController], { server: { streamWindow: 64 * 1024 } });
+    const other = service.client();
+    const gate = new Gate();
+    const client = service.client({
+      streamWindow: 64 * 1024,
+      deserializer: {
+        deserialize: async (response: unknown) => {
+          log.add(`came: ${response as number}`);
+          await gate.opened;
+          return { response };
+        },
+      },
+    });
+    const iterator = client.stream('numbers')[Symbol.asyncIterator]();
+    const first = iterator.next();
+    await log.seen('came: 0');
+    // The server gets time for more than the window and the writer hold.
+    let turns = 0;
+    for (let before = -1; before < produced && turns < 1000; turns++) {
+      before = produced;
+      await other.call('echo', 1);
+    }
+    expect(turns).toBeLessThan(1000);
+    gate.open();
+    expect(await first).toEqual({ done: false, value: 0 });
+    await iterator.return!();
   });
 });
