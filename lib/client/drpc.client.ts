@@ -90,6 +90,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     if (this.#isClosed) {
       this.#isClosed = false;
       this.#pool = this.#createPool();
+      this._status$.next(DrpcStatus.Disconnected);
     }
     await this.#pool.connect();
   }
@@ -321,10 +322,10 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     switch (status) {
       case 'connected':
         this.#wasConnected = true;
+        this.#isWaitingTold = false;
         return this.#listeners.tell('connect');
       case 'reconnecting':
         return this.#listeners.tell('reconnecting');
-        this.#isWaitingTold = false;
       case 'disconnected':
         if (cause) this.#logLost(cause, address);
         return this.#listeners.tell('disconnect', cause && DrpcError.from(cause));

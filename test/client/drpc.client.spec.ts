@@ -720,10 +720,13 @@ describe('The life of a DrpcClient', () => {
 
   it('can be opened again', async () => {
     const client = await connect([TestController]);
+    const statuses: string[] = [];
+    client.status.subscribe((status) => statuses.push(status));
     await client.close();
     await expect(firstValueFrom(client.send('echo', 1))).rejects.toThrow('the client is closed');
     await client.connect();
     expect(await firstValueFrom(client.send('echo', 1))).toBe(1);
+    expect(statuses).toEqual(['connected', 'closed', 'disconnected', 'connected']);
   });
 
   it('says once that a server is a plain one, and how to spare it the question', async () => {
