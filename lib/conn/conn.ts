@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Duplex } from 'node:stream';
 import type { Encoding } from '../encoding/encoding.js';
 import { DrpcCode } from '../errors/codes.js';
@@ -118,6 +119,7 @@ export class Conn {
     );
     if (signal) {
       const abort = (): void => stream.sendCancel(abortCause(signal));
+      shareSignal(signal);
       signal.addEventListener('abort', abort, { once: true });
       stream.onTerminated(() => signal.removeEventListener('abort', abort));
     }
@@ -141,6 +143,18 @@ export function encodeCallMetadata(
     return undefined;
   }
   return encodeMetadata({ ...metadata, [TIMEOUT_KEY]: encodeTimeout(timeout) });
+}
+
+/**
+ * Node takes more than ten listeners of a signal for a leak, and says so. Calls take theirs back when they end, and
+ * many may well have one signal: that of a request, or of the whole application.
+ */
+export function shareSignal(signal: AbortSignal): void {
+  try {
+    setMaxListeners(Infinity, signal);
+  } catch {
+    // A signal that is not Node's, as of a simulated browser, counts nothing.
+  }
 }
 
 /** What a caller that aborted is told: its own reason. */

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../clock/clock.js';
-import { abortCause } from '../conn/conn.js';
+import { abortCause, shareSignal } from '../conn/conn.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { undecodable } from '../encoding/undecodable.js';
 import { DrpcCode } from '../errors/codes.js';
@@ -123,6 +123,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     const { signal, timeout } = this.#spec;
     if (signal) {
       if (signal.aborted) return this.#refuseStart(abortCause(signal));
+      shareSignal(signal);
       signal.addEventListener('abort', this);
     }
     if (timeout !== undefined) {

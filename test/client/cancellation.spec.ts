@@ -245,6 +245,18 @@ describe('A call that is given up', () => {
     await log.seen('unary torn down');
   });
 
+  it('takes one signal for many calls, which Node would call a leak', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    onTestFinished(() => warn.mockRestore());
+    const client = await connect([EndlessController]);
+    const abort = new AbortController();
+    const calls = Array.from({ length: 20 }, () => client.call('unary', 0, { signal: abort.signal }));
+    const outcomes = Promise.allSettled(calls);
+    abort.abort();
+    expect((await outcomes).every(({ status }) => status === 'rejected')).toBe(true);
+    expect(warn).not.toHaveBeenCalled();
+  });
+
   it('leaves the calls beside it alone', async () => {
     const client = await connect([EndlessController]);
     const other: unknown[] = [];

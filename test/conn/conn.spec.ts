@@ -1,5 +1,5 @@
 import { getEventListeners } from 'node:events';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { abortCause, encodeCallMetadata } from '../../lib/conn/conn.js';
 import type { RpcStream } from '../../lib/conn/rpc-stream.js';
 import { jsonEncoding } from '../../lib/encoding/encoding.js';
@@ -190,6 +190,17 @@ describe('Conn: canceling by signal', () => {
     expect(thrownBy(() => conn.newStream('/x', jsonEncoding, { timeout: 0 }))).toBeInstanceOf(DeadlineError);
     await conn.invoke('/x', jsonEncoding, 1);
     expect(describeFrames(toServer.bytes)[0]).toBe('Invoke s1 m1 /x');
+  });
+
+  it('takes one signal for many calls, which Node would call a leak', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    onTestFinished(() => warn.mockRestore());
+    const { conn } = joined({ '/x': (stream) => stream.msgSend(1) });
+    const { signal } = new AbortController();
+    const calls = Array.from({ length: 20 }, () => conn.invoke('/x', jsonEncoding, 1, { signal }));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(20);
+    await Promise.all(calls);
+    expect(warn).not.toHaveBeenCalled();
   });
 
   it('after a finished call does nothing, and no listener is left', async () => {
