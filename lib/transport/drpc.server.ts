@@ -232,6 +232,15 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     }
   }
 
+  /** It runs wherever a call happens to end, also in code of the application that gave the last value. */
+  #runEndHook({ pattern }: DrpcContext, endHook: () => void): void {
+    try {
+      endHook();
+    } catch (error) {
+      this.#logFault(`processing end hook of rpc "${escapeName(pattern)}" failed`, error);
+    }
+  }
+
   /** Does not throw: no call and no connection may hang on the application's logger, or on how a fault looks. */
   #logFault(what: string, fault: unknown): void {
     try {
@@ -248,7 +257,9 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   ): void {
     try {
       // Typed void, but it gives back what the start hook does, which is a promise as a rule.
-      const done: unknown = this.runWithProcessingHooks(context, task);
+      const done: unknown = this.runWithProcessingHooks(context, (endHook) =>
+        task(() => this.#runEndHook(context, endHook)),
+      );
       if (done instanceof Promise) done.catch(failed);
     } catch (error) {
       failed(error);

@@ -3,6 +3,7 @@ import {
   Controller,
   Inject,
   Injectable,
+  Logger,
   Module,
   Scope,
   UseGuards,
@@ -33,7 +34,7 @@ import {
 } from '@nestjs/microservices';
 import { DRPC_TRANSPORT, DrpcContext, DrpcMetadata, DrpcServer, DrpcStream } from 'nestjs-drpc';
 import { concat, defer, map, NEVER, of, Observable, throwError } from 'rxjs';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { EventLog } from './helpers/event-log.js';
 import { TestService } from './helpers/test-service.js';
 
@@ -259,6 +260,16 @@ describe('processing hooks', () => {
       log.add('event');
     }
 
+    @MessagePattern('later')
+    later(): Observable<string> {
+      return new Observable((subscriber) => {
+        setImmediate(() => {
+          subscriber.next('later');
+          subscriber.complete();
+        });
+      });
+    }
+
     @MessagePattern('storage')
     storage(): string | undefined {
       return storage.getStore();
@@ -334,6 +345,24 @@ describe('processing hooks', () => {
     });
     expect(await caller.all('event', 1)).toEqual([]);
     expect(log.entries).toEqual([]);
+  });
+
+  it('do no harm when the end hook throws, which is logged', async () => {
+    const errors = vi.spyOn(Logger.prototype, 'error');
+    onTestFinished(() => errors.mockRestore());
+    const service = await TestService.start([TracedController], {
+      prepare: (_app, server) =>
+        server.setOnProcessingEndHook(() => {
+          throw new Error('any');
+        }),
+    });
+    const caller = await service.connect();
+    expect(await caller.call('value', 1)).toBe(1);
+    expect(await caller.call('later', 1)).toBe('later');
+    expect(errors.mock.calls.map(([line]) => line as string)).toEqual([
+      'processing end hook of rpc "value" failed',
+      'processing end hook of rpc "later" failed',
+    ]);
   });
 
   it('may hold a call back: one that is canceled meanwhile never begins', async () => {
