@@ -103,7 +103,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     this.#listen().then(
       () => callback(),
       (error: unknown) => {
-        this._status$.next(DrpcStatus.Disconnected);
+        if (!this.#listener) this._status$.next(DrpcStatus.Disconnected);
         callback(error);
       },
     );

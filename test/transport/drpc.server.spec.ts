@@ -102,12 +102,15 @@ describe('DrpcServer.listen', () => {
     expect(server.address()).toBeNull();
   });
 
-  it('refuses to listen twice', async () => {
+  it('refuses to listen twice, and goes on as before', async () => {
     const server = bare({ port: 0 });
+    const seen: string[] = [];
+    server.status.subscribe((status) => seen.push(status));
     expect(await listen(server)).toEqual([]);
     expect(await listen(server)).toEqual([
       new Error('DrpcServer is listening already: close it before it listens again'),
     ]);
+    expect(seen).toEqual([DrpcStatus.Connected]);
   });
 
   it('takes over the socket file of a process that died', async () => {
