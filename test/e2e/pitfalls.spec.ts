@@ -167,6 +167,7 @@ describe('pitfalls of a Nest client', () => {
       DrpcStatus.Disconnected,
       DrpcStatus.Connected,
       DrpcStatus.Closed,
+      DrpcStatus.Disconnected,
       DrpcStatus.Connected,
     ]);
     expect(isComplete).toBe(false);
