@@ -338,8 +338,8 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   }
 
   #logLost(cause: Error, address: Address | undefined): void {
-    const from = address ? ` from ${formatAddress(address)}` : '';
-    this.logger.warn(`disconnected${from}: ${escapeName(messageWithCode(cause))}`);
+    const server = address ? formatAddress(address) : 'the server';
+    this.logger.warn(`disconnected from ${server}: ${escapeName(messageWithCode(cause))}`);
   }
 
   /** Where calls do not fail at once, nothing else would tell why they hang. */

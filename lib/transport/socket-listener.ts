@@ -107,9 +107,11 @@ function handshakeFailed(
   error: NodeJS.ErrnoException & { reason?: string },
   { remoteAddress, remotePort }: Socket,
 ): Error {
-  const peer = remoteAddress === undefined ? '' : ` with ${remoteAddress}:${remotePort}`;
+  const peer = remoteAddress === undefined ? 'a client' : `${remoteAddress}:${remotePort}`;
   const hint = NOT_TLS.has(error.code) ? ': the client does not speak TLS' : '';
-  return new Error(`TLS handshake${peer} failed: ${error.reason ?? error.message}${hint}`, { cause: error });
+  return new Error(`TLS handshake with ${peer} failed: ${error.reason ?? error.message}${hint}`, {
+    cause: error,
+  });
 }
 
 /** What OpenSSL finds in bytes that are no TLS. */

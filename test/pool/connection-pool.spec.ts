@@ -497,6 +497,31 @@ describe('ConnectionPool with a name', () => {
     expect(await spread(client, [one, two], 4)).toEqual([2, 2]);
   });
 
+  it('meets new servers of a name when one that it knows is lost, not before', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    const two = await serve({ host: '127.0.0.3', port: one.port });
+    const three = await serve({ host: '127.0.0.4', port: one.port });
+    let hosts = ['127.0.0.2', '127.0.0.3'];
+    let lookups = 0;
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => {
+        lookups++;
+        return v4(...hosts);
+      },
+    });
+    await client.pool.connect();
+    await client.all(2);
+    hosts = ['127.0.0.2', '127.0.0.3', '127.0.0.4'];
+    client.clock.advance(1000);
+    expect(await spread(client, [one, two, three], 6)).toEqual([3, 3]);
+    expect(lookups).toBe(1);
+    one.connections[0]!.socket.destroy();
+    await three.connection(1);
+    await client.all(3);
+    expect(await spread(client, [one, two, three], 3)).toEqual([3, 1, 4, 1]);
+  });
+
   it('looks the name up again when a server is lost, and lets go of those that are gone', async () => {
     const one = await serve({ host: '127.0.0.2' });
     const two = await serve({ host: '127.0.0.3', port: one.port });
