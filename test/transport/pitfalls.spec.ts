@@ -1,5 +1,7 @@
 import { once } from 'node:events';
-import { connect, type AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import {
   Controller,
   Injectable,
@@ -214,12 +216,22 @@ describe('pitfalls of a Nest transport', () => {
   });
 
   it('9: listen() that fails in any way rejects app.listen()', async () => {
-    const module = await Test.createTestingModule({}).compile();
-    const strategy = new DrpcServer({ port: 0, tls: { key: 'no key' } });
-    const app = module.createNestMicroservice({ strategy });
-    app.useLogger(false);
-    await expect(app.listen()).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_OSSL/) });
-    await app.close();
+    const taken = createServer().listen(0, '127.0.0.1');
+    onTestFinished(() => void taken.close());
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    for (const [options, code] of [
+      [{ port }, 'EADDRINUSE'],
+      [{ path: join(tmpdir(), 'no-such-folder', 'socket') }, 'EACCES'],
+    ] as const) {
+      const module = await Test.createTestingModule({}).compile();
+      const app = module.createNestMicroservice({ strategy: new DrpcServer(options) });
+      app.useLogger(false);
+      await expect(app.listen()).rejects.toMatchObject({ code });
+      await app.close();
+    }
+    // What can never work is said before.
+    expect(() => new DrpcServer({ port: 0, tls: { key: 'no key' } })).toThrow(/^option tls can not be used/);
   });
 
   it('11: an HttpException keeps its status and text', async () => {
