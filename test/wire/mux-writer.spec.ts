@@ -91,6 +91,18 @@ class Turns implements Sender {
   }
 }
 
+/** Lets a sender wait whose turns take 0.2 ms each. */
+function enqueueSlow(rig: Rig, turns: number): Turns {
+  const slow = new Turns(rig, 1, turns);
+  rig.writer.enqueue({
+    pump: () => {
+      rig.clock.advance(0.2);
+      return slow.pump();
+    },
+  });
+  return slow;
+}
+
 const noPump: Sender = { pump: () => false };
 
 describe('MuxWriter', () => {
@@ -422,13 +434,7 @@ describe('MuxWriter', () => {
 
     it('let the event loop go round when a socket that takes all at once kept them up for half a ms', () => {
       const rig = new Rig({ bulkSize: 1 });
-      const slow = new Turns(rig, 1, 6);
-      rig.writer.enqueue({
-        pump: () => {
-          rig.clock.advance(0.2);
-          return slow.pump();
-        },
-      });
+      enqueueSlow(rig, 6);
       rig.drain();
       const first = rig.socket.writes.length;
       expect(first).toBeLessThan(6);
@@ -443,13 +449,7 @@ describe('MuxWriter', () => {
 
     it('go on without waiting for the event loop when a chunk shows that it has come round', () => {
       const rig = new Rig({ bulkSize: 1 });
-      const slow = new Turns(rig, 1, 6);
-      rig.writer.enqueue({
-        pump: () => {
-          rig.clock.advance(0.2);
-          return slow.pump();
-        },
-      });
+      const slow = enqueueSlow(rig, 6);
       rig.drain();
       const first = rig.socket.writes.length;
       expect(rig.clock.pendingYields).toBe(1);
