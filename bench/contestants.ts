@@ -50,6 +50,23 @@ export const CONTESTANTS: readonly Entry[] = [
     load: async () => (await import('./contestants/raw.js')).rawLent,
   },
   {
+    name: 'raw-json',
+    title: 'raw-batched, messages in JSON: the limit for whatever speaks JSON',
+    shapes: ['unary', 'download'],
+    // It knows no cancel, so that no stream without end may be asked of it.
+    workloads: [
+      'unary-32-1',
+      'unary-32-64',
+      'unary-32-512',
+      'unary-1k-64',
+      'unary-64k-64',
+      'stream-32',
+      'streams-64',
+      'stream-64k',
+    ],
+    load: async () => (await import('./contestants/raw-json.js')).rawJson,
+  },
+  {
     name: 'core',
     title: 'our core without Nest',
     shapes: ALL,

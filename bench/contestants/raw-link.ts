@@ -77,6 +77,23 @@ export class RawLink {
     if (this.#used + size > this.#slab.length) this.#nextSlab(size);
     putFrame(this.#slab, this.#used, kind, id, bytes, start, end);
     this.#used += size;
+    this.#flushSoon();
+  }
+
+  /** Sends `value` as JSON, written straight into the slab; only where frames are batched. */
+  sendJson(kind: RawKind, id: number, value: unknown): void {
+    const text = JSON.stringify(value);
+    // A UTF-16 unit is at most three bytes of UTF-8.
+    const room = HEADER_SIZE + 3 * text.length;
+    if (this.#used + room > this.#slab.length) this.#nextSlab(room);
+    const length = this.#slab.write(text, this.#used + HEADER_SIZE);
+    putFrame(this.#slab, this.#used, kind, id, NO_BYTES, 0, 0);
+    this.#slab.writeUInt32LE(length, this.#used);
+    this.#used += HEADER_SIZE + length;
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
     process.nextTick(this.#flushTurn);
