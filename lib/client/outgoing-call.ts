@@ -19,6 +19,9 @@ import { IterableRequest, ObservableRequest } from './request-streams.js';
 /** What a client says of all its calls. */
 type Defaults = Pick<ResolvedClientOptions, 'encoding' | 'encodings' | 'metadata' | 'timeout'>;
 
+/** Longer texts wait as bytes. */
+const LONG_TEXT = 4096;
+
 const NO_METADATA: Readonly<Metadata> = Object.freeze({});
 
 /**
@@ -57,7 +60,7 @@ export function outgoingCall(
 /** The call as the pool takes it. @throws DrpcError (code 3) when its payload has no form in its encoding. */
 export function callSpec({ rpc, data, encoding, metadata, timeout, signal }: DrpcOutgoingCall): CallSpec {
   const source = requestFeed(data, rpc, encoding);
-  const payload = source ? undefined : marshal(data, rpc, encoding);
+  const payload = source ? undefined : kept(marshal(data, rpc, encoding));
   return { rpc, encoding, payload, source, metadata, timeout, signal };
 }
 
@@ -111,6 +114,11 @@ function requestFeed(data: unknown, rpc: string, encoding: Encoding): RequestFee
   const toMessage = (value: unknown): Payload => marshal(value, rpc, encoding);
   if (isObservable(data)) return new ObservableRequest(data, toMessage);
   return isStreamedValue(data) ? new IterableRequest(data, toMessage) : undefined;
+}
+
+/** A call keeps its message until it is answered, and the garbage collector moves large texts about that live so long. */
+function kept(payload: Payload): Payload {
+  return typeof payload === 'string' && payload.length > LONG_TEXT ? Buffer.from(payload) : payload;
 }
 
 function marshal(value: unknown, rpc: string, encoding: Encoding): Payload {
