@@ -1,5 +1,5 @@
 import { DrpcError } from '../errors/drpc-error.js';
-import { marshalChecked, type Encoding } from '../encoding/encoding.js';
+import { marshalChecked, unmarshalMessage, type Encoding } from '../encoding/encoding.js';
 import { undecodable, type Reader } from '../encoding/undecodable.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
 
@@ -135,11 +135,7 @@ export class RpcStream<TSend = unknown, TReceive = unknown> implements StreamSin
     const waiter = this.#waiters.shift();
     if (!waiter) return;
     try {
-      const encoding = this.#encoding;
-      const value = encoding.unmarshalRange
-        ? encoding.unmarshalRange(bytes, start, end)
-        : encoding.unmarshal(bytes.subarray(start, end));
-      waiter.resolve(value as TReceive);
+      waiter.resolve(unmarshalMessage(this.#encoding, this.#stream, bytes, start, end) as TReceive);
     } catch (error) {
       waiter.reject(undecodable(this.#side, this.rpc, this.#encoding.name, error));
     }

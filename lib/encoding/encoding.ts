@@ -15,6 +15,16 @@ export interface Encoding<T = unknown> {
   unmarshal(bytes: Uint8Array): T;
   /** The same for `bytes[start, end)`; where it is there it is called instead, and saves making a view. */
   unmarshalRange?(bytes: Buffer, start: number, end: number): T;
+  /**
+   * The same for `bytes` that are the value's for good; where it is there it is called instead of both. For encodings
+   * whose values keep the bytes: a large message is then copied once less.
+   */
+  unmarshalOwned?(bytes: Buffer): T;
+}
+
+/** The message that a stream tells its sink just now, see {@link Stream.keepMessage}. */
+export interface MessageKeeper {
+  keepMessage(bytes: Buffer, start: number, end: number): Buffer;
 }
 
 /** JSON in UTF-8; `undefined` is the empty message. */
@@ -34,7 +44,7 @@ export const jsonEncoding: Encoding & Required<Pick<Encoding, 'unmarshalRange'>>
 };
 
 /** The bytes as they are, a `Buffer` on arrival; it is a copy, the receiver's for good. */
-export const bytesEncoding: Encoding<Uint8Array> & Required<Pick<Encoding<Uint8Array>, 'unmarshalRange'>> = {
+export const bytesEncoding: Encoding<Uint8Array> & Required<Pick<Encoding<Uint8Array>, 'unmarshalOwned'>> = {
   name: 'bytes',
   marshal(value) {
     if (!isUint8Array(value)) {
@@ -45,10 +55,8 @@ export const bytesEncoding: Encoding<Uint8Array> & Required<Pick<Encoding<Uint8A
   unmarshal(bytes) {
     return Buffer.from(bytes);
   },
-  unmarshalRange(bytes, start, end) {
-    const copy = Buffer.allocUnsafe(end - start);
-    bytes.copy(copy, 0, start, end);
-    return copy;
+  unmarshalOwned(bytes) {
+    return bytes;
   },
 };
 
@@ -63,6 +71,22 @@ export function marshalChecked<T>(encoding: Encoding<T>, value: T): Uint8Array |
   throw new TypeError(
     `${encoding.name} encoding: marshal() gave ${typeName(message)}: must be a Uint8Array or a string`,
   );
+}
+
+/**
+ * The value in a message that a stream tells its sink, by the method of `encoding` that costs least.
+ * @throws what the encoding throws.
+ */
+export function unmarshalMessage<T>(
+  encoding: Encoding<T>,
+  keeper: MessageKeeper,
+  bytes: Buffer,
+  start: number,
+  end: number,
+): T {
+  if (encoding.unmarshalOwned) return encoding.unmarshalOwned(keeper.keepMessage(bytes, start, end));
+  if (encoding.unmarshalRange) return encoding.unmarshalRange(bytes, start, end);
+  return encoding.unmarshal(bytes.subarray(start, end));
 }
 
 function parseJson(bytes: Buffer, start: number, end: number): unknown {

@@ -1,6 +1,6 @@
 import type { Clock, Timer } from '../clock/clock.js';
 import { abortCause, shareSignal } from '../conn/conn.js';
-import type { Encoding } from '../encoding/encoding.js';
+import { unmarshalMessage, type Encoding } from '../encoding/encoding.js';
 import { undecodable } from '../encoding/undecodable.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DeadlineError, DrpcError } from '../errors/drpc-error.js';
@@ -264,10 +264,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     if (this.#isDone) return;
     let value: unknown;
     try {
-      const { encoding } = this.#spec;
-      value = encoding.unmarshalRange
-        ? encoding.unmarshalRange(bytes, start, end)
-        : encoding.unmarshal(bytes.subarray(start, end));
+      value = unmarshalMessage(this.#spec.encoding, this.#stream!, bytes, start, end);
     } catch (error) {
       return this.abort(undecodable('client', this.#spec.rpc, this.#spec.encoding.name, error));
     }

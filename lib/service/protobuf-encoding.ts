@@ -32,10 +32,8 @@ export class ProtobufEncoding implements Encoding {
     return this.#decode(Buffer.from(bytes));
   }
 
-  // Both libraries make views for fields of type `bytes`, and the memory is only borrowed.
-  unmarshalRange(bytes: Buffer, start: number, end: number): unknown {
-    const copy = Buffer.allocUnsafe(end - start);
-    bytes.copy(copy, 0, start, end);
-    return this.#decode(copy);
+  // Both libraries make views for fields of type `bytes`, which must not be of borrowed memory.
+  unmarshalOwned(bytes: Buffer): unknown {
+    return this.#decode(bytes);
   }
 }

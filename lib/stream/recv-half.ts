@@ -35,6 +35,8 @@ export class RecvHalf implements ControlSender {
   #isEndTold = false;
   #isPausing = false;
   #heldBytes = 0;
+  /** The pooled buffer in which the message lies that the sink is told just now. */
+  #lent: Buffer | undefined;
   /** Why receiving is over, where that is not the ordinary end. */
   #cause: Error | undefined;
   /** The cause is the stream's own, which is made only when asked for. */
@@ -99,6 +101,16 @@ export class RecvHalf implements ControlSender {
     this.packet.release();
   }
 
+  /** See {@link Stream.keepMessage}. */
+  keepMessage(bytes: Buffer, start: number, end: number): Buffer {
+    const { pool } = this.#host;
+    const size = end - start;
+    if (bytes !== this.#lent || !pool.mayGive(bytes, size)) return copyOf(bytes, start, end);
+    this.#lent = undefined;
+    pool.give();
+    return size === bytes.length ? bytes : bytes.subarray(start, end);
+  }
+
   /** Handles the packet, which is a message: it goes to the sink, or waits. */
   handleMessage(): void {
     if (this.#isOver) return;
@@ -106,7 +118,11 @@ export class RecvHalf implements ControlSender {
     const size = end - start;
     if (this.#demand > 0 && !this.#queue?.size && !this.#isDelivering) {
       this.#demand--;
-      if (this.sink !== NO_SINK) this.#tellMessage(bytes, start, end, this.#host.isEndNext(this.#stream));
+      if (this.sink !== NO_SINK) {
+        if (this.packet.isPooled) this.#lent = this.packet.take();
+        this.#tellMessage(bytes, start, end, this.#host.isEndNext(this.#stream));
+        this.#takeBack();
+      }
       this.#consumed(size);
       return;
     }
@@ -205,8 +221,9 @@ export class RecvHalf implements ControlSender {
         this.#demand--;
         this.#hold(-size - MESSAGE_OVERHEAD);
         const isLast = queue.size === 0 && this.#isOver && !this.#causeNow();
+        this.#lent = buffer;
         if (this.sink !== NO_SINK) this.#tellMessage(buffer, 0, size, isLast);
-        this.#host.pool.put(buffer);
+        this.#takeBack();
         this.#consumed(size);
       }
       this.#isDelivering = false;
@@ -234,6 +251,12 @@ export class RecvHalf implements ControlSender {
     this.#host.countReceived(this.#stream, delta);
   }
 
+  /** Returns the buffer of the message that the sink was told, unless it keeps it. */
+  #takeBack(): void {
+    if (this.#lent) this.#host.pool.put(this.#lent);
+    this.#lent = undefined;
+  }
+
   #causeNow(): Error | undefined {
     return this.#isStreamsCause ? this.#stream.cause : this.#cause;
   }
@@ -251,4 +274,10 @@ export class RecvHalf implements ControlSender {
       );
     }
   }
+}
+
+function copyOf(bytes: Buffer, start: number, end: number): Buffer {
+  const copy = Buffer.allocUnsafe(end - start);
+  bytes.copy(copy, 0, start, end);
+  return copy;
 }

@@ -436,6 +436,14 @@ export class Stream {
     this.#recv.request(count);
   }
 
+  /**
+   * For the sink, while it is told a message: its bytes as a Buffer for good. A message that came in pieces lies in a
+   * buffer of its own already, which changes hands; others are copied.
+   */
+  keepMessage(bytes: Buffer, start: number, end: number): Buffer {
+    return this.#recv.keepMessage(bytes, start, end);
+  }
+
   /** Takes and drops whatever is queued or still comes: nobody is interested. */
   discard(): void {
     this.#recv.discard();

@@ -40,7 +40,7 @@ export class EventCall implements StreamSink, Call {
     if (!this.#isWaiting) return;
     let data: unknown;
     try {
-      data = readRequest(this.#route, bytes, start, end);
+      data = readRequest(this.#route, this.#stream, bytes, start, end);
     } catch (error) {
       return this.#refuse(DrpcError.from(error));
     }

@@ -7,6 +7,7 @@ import { resultSource } from '../bridge/result-source.js';
 import { dropStreamedValue } from '../bridge/streamed-value.js';
 import { INTERNAL_MESSAGE, toDrpcError } from '../bridge/to-drpc-error.js';
 import { UnhandledException } from '../bridge/unhandled-exception.js';
+import { marshalChecked } from '../encoding/encoding.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError, MessageSizeError } from '../errors/drpc-error.js';
 import type { Stream, StreamSink } from '../stream/stream.js';
@@ -69,7 +70,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     if (this.#state !== State.Waiting && !this.#requests) return;
     let value: unknown;
     try {
-      value = readRequest(this.#route, bytes, start, end);
+      value = readRequest(this.#route, this.#stream, bytes, start, end);
     } catch (error) {
       return this.#refuseRequest(error);
     }
@@ -106,7 +107,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     const stream = this.#stream;
     if (!stream.canSend) return false;
     try {
-      return stream.trySend(this.#route.marshal(value));
+      return stream.trySend(marshalChecked(this.#route.encoding, value));
     } catch (error) {
       this.#failToSend(error);
       return false;

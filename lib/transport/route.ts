@@ -1,6 +1,6 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import type { MessageRule, MessageValidator } from '../bridge/message-validator.js';
-import type { Payload } from '../stream/stream.js';
+import type { Encoding } from '../encoding/encoding.js';
 
 /** How a handler takes its request. */
 export enum RequestShape {
@@ -21,11 +21,7 @@ export interface Route {
   readonly request: RequestShape;
   /** A unary protobuf method: of many values that its handler gives, the last is the answer. */
   readonly answersOnce: boolean;
-  /** The name of the encoding, for errors. */
-  readonly encoding: string;
-  marshal(value: unknown): Payload;
-  /** @throws whatever the encoding throws for bytes that it can not read. */
-  unmarshal(bytes: Buffer, start: number, end: number): unknown;
+  readonly encoding: Encoding;
   /** What each message of a stream has to be. */
   readonly rule: MessageRule | undefined;
   /** Made of the rule when the server begins to listen. */

@@ -2,7 +2,7 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { resolveEncoding, type EncodingName } from '../bridge/encodings.js';
 import { loadMessageValidator } from '../bridge/message-validator.js';
 import { patternToRpc } from '../bridge/pattern.js';
-import { marshalChecked, type Encoding } from '../encoding/encoding.js';
+import type { Encoding } from '../encoding/encoding.js';
 import { escapeName } from '../errors/escape.js';
 import type { ServiceOptions } from '../service/service-options.js';
 import { readMethodExtra } from './method-extras.js';
@@ -68,9 +68,9 @@ export class Routes {
     const known = this.#routes.get(rpc);
     if (!known) this.#routes.set(rpc, route);
     else if (!known.isEvent || !isEvent) throw duplicate(rpc, known.isEvent, isEvent);
-    else if (known.encoding !== route.encoding) {
+    else if (known.encoding.name !== route.encoding.name) {
       throw new Error(
-        `event handlers of "${escapeName(rpc)}" have encodings ${known.encoding} and ${route.encoding}: all of a pattern have the same`,
+        `event handlers of "${escapeName(rpc)}" have encodings ${known.encoding.name} and ${route.encoding.name}: all of a pattern have the same`,
       );
     } else known.handlers.push(...route.handlers);
   }
@@ -95,11 +95,7 @@ export class Routes {
       handlers: [handler],
       request: stream?.shape ?? RequestShape.One,
       answersOnce: false,
-      encoding: encoding.name,
-      marshal: (value) => marshalChecked(encoding, value),
-      unmarshal: encoding.unmarshalRange
-        ? (bytes, start, end) => encoding.unmarshalRange!(bytes, start, end)
-        : (bytes, start, end) => encoding.unmarshal(bytes.subarray(start, end)),
+      encoding,
       rule: stream?.rule,
       validate: undefined,
     };

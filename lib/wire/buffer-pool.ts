@@ -69,6 +69,14 @@ export class BufferPool {
     this.#kept += size;
   }
 
+  /**
+   * Whether somebody may keep a message of `size` bytes in this buffer for good: it must neither hold on to the memory
+   * of others nor to much of its own that is not used.
+   */
+  mayGive(buffer: Buffer, size: number): boolean {
+    return buffer.length > 1 << CARVED_CLASS && size * 4 >= buffer.length * 3;
+  }
+
   /** Says that a buffer will not come back: its taker gave it to the user for good. */
   give(): void {
     this.#lent--;

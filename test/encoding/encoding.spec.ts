@@ -3,7 +3,13 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { bytesEncoding, jsonEncoding, marshalChecked, type Encoding } from '../../lib/encoding/encoding.js';
+import {
+  bytesEncoding,
+  jsonEncoding,
+  marshalChecked,
+  unmarshalMessage,
+  type Encoding,
+} from '../../lib/encoding/encoding.js';
 
 function marshalJson(value: unknown): Buffer {
   return Buffer.from(jsonEncoding.marshal(value) as string);
@@ -108,17 +114,38 @@ describe('bytesEncoding', () => {
 
   it('gives the receiver a Buffer that is its own', () => {
     const bytes = Buffer.from('xabcx');
-    const whole = bytesEncoding.unmarshal(bytes.subarray(1, 4));
-    const range = bytesEncoding.unmarshalRange(bytes, 1, 4);
+    const value = bytesEncoding.unmarshal(bytes.subarray(1, 4));
     bytes.fill(0);
-    expect(whole).toEqual(Buffer.from('abc'));
-    expect(range).toEqual(Buffer.from('abc'));
+    expect(value).toEqual(Buffer.from('abc'));
+  });
+
+  it("does not copy what is the receiver's already", () => {
+    const bytes = Buffer.from('abc');
+    expect(bytesEncoding.unmarshalOwned(bytes)).toBe(bytes);
   });
 
   it('carries the empty message', () => {
     expect(bytesEncoding.marshal(Buffer.alloc(0)).length).toBe(0);
     expect(bytesEncoding.unmarshal(new Uint8Array(0))).toEqual(Buffer.alloc(0));
-    expect(bytesEncoding.unmarshalRange(Buffer.from('ab'), 1, 1)).toEqual(Buffer.alloc(0));
+  });
+});
+
+describe('unmarshalMessage', () => {
+  const own = Buffer.from('own');
+  const keeper = { keepMessage: () => own };
+  const base: Encoding = { name: 'told', marshal: () => '', unmarshal: (bytes) => ['whole', String(bytes)] };
+  const ranged: Encoding = {
+    ...base,
+    unmarshalRange: (bytes, start, end) => ['range', String(bytes), start, end],
+  };
+  const owned: Encoding = { ...ranged, unmarshalOwned: (bytes) => ['owned', bytes] };
+
+  it.each([
+    ['all of them', base, ['whole', 'bc']],
+    ['a range', ranged, ['range', 'abcd', 1, 3]],
+    ['what the keeper gives for good', owned, ['owned', own]],
+  ])('gives the encoding %s, whichever it can take', (_what, encoding, told) => {
+    expect(unmarshalMessage(encoding, keeper, Buffer.from('abcd'), 1, 3)).toEqual(told);
   });
 });
 
