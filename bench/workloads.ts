@@ -40,7 +40,7 @@ export const QUICK: Plan = {
   warmLimitMs: 400,
   ms: 120,
   streamShare: 0.25,
-  stopMs: 1000,
+  stopMs: 600,
   keepsProcesses: true,
 };
 
@@ -307,7 +307,7 @@ async function settledHolds(pair: Pair) {
     await pause(50);
     const canceled = counters.canceled;
     counters = await pair.server.ask('counters', undefined, TASK_LIMIT_MS);
-    if (counters.canceled === canceled && performance.now() - begin > SEEN_LIMIT_MS / 4) break;
+    if (counters.canceled === canceled && performance.now() - begin > SEEN_LIMIT_MS / 8) break;
   }
   return counters;
 }
@@ -331,7 +331,7 @@ function stopped(): Workload {
     ],
     warmUp: async () => undefined,
     measure: async (pair, { stopMs }) => {
-      const leadMs = 600;
+      const leadMs = Math.min(600, stopMs / 2);
       const { client, server } = pair;
       await server.ask('memoryPeak', undefined, TASK_LIMIT_MS);
       await client.ask('startFlow', { size: 64 * KIB, limitMs: leadMs + stopMs + 1500 }, TASK_LIMIT_MS);

@@ -8,11 +8,13 @@ const VALUE_WIDTH = 60;
 const BAR = 12;
 const GAP = 18;
 const TOP = 64;
+const LETTER = 6.5;
 
 /** In the order of preference; the rest of the contestants is in the tables. */
 const SHOWN: Record<string, string> = {
   core: '#1f6feb',
   'nest-drpc': '#58a6ff',
+  'nest-drpc-bytes': '#a5d6ff',
   'nest-tcp': '#d29922',
   'nest-grpc': '#a371f7',
   'grpc-js': '#8957e5',
@@ -49,8 +51,10 @@ export function chart(results: Results): string {
     y += GAP;
   }
   const limit = LABEL_WIDTH + scale;
-  const legend = names.map((name, i) => {
-    const x = LABEL_WIDTH + i * 84;
+  let next = 10;
+  const legend = names.map((name) => {
+    const x = next;
+    next += 34 + name.length * LETTER;
     return `<rect x="${x}" y="36" width="10" height="10" rx="2" fill="${SHOWN[name]}"/><text x="${x + 14}" y="45">${name}</text>`;
   });
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}" role="img">
