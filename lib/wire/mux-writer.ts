@@ -433,7 +433,7 @@ export class MuxWriter {
     if (this.#inFlight || this.#stopCause) return;
     this.#isWriting = true;
     if (this.#controls.size > 0) this.#appendControls();
-    if (this.pending === 0) this.#pump();
+    if (this.#ready.size > 0) this.#pump();
     const hasMore = this.pending > 0;
     if (hasMore) {
       this.#writeBatch();

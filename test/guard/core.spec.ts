@@ -29,6 +29,14 @@ describe('100 calls at once, in the core', () => {
     expect(writes).toEqual({ client: 1, server: 1 });
   });
 
+  it('take one write of each end for a message a little larger than a frame', async () => {
+    const peers = await JoinedPeers.start();
+    const text = 'x'.repeat(64 * KIB + 2);
+    await peers.called(1, text);
+    const writes = await inNoTime(() => countWrites(peers.address, () => peers.called(1, text)));
+    expect(writes).toEqual({ client: 1, server: 1 });
+  });
+
   it('make no promise, at either end', async () => {
     const peers = await JoinedPeers.start();
     await peers.called(CALLS);
