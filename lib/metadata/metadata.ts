@@ -40,7 +40,8 @@ export function encodeMetadata(metadata: Readonly<Metadata>): Buffer {
 
 /**
  * The pairs in the payload `bytes[start, end)` of an InvokeMetadata frame: a record without prototype, so no
- * key of a peer (`__proto__`) means anything; the last of equal keys wins. Nothing of it is borrowed.
+ * key of a peer (`__proto__`) means anything; the last of equal keys wins. Nothing of it is borrowed. Go sends keys
+ * as they were written; here they are in lower case, so a handler need not know which spelling its caller chose.
  *
  * As strict as the Go decoder, with one deliberate difference: a key or value that is left out is the empty
  * string, because that is how protobuf libraries write one.
@@ -92,7 +93,7 @@ function readEntry(reader: ProtobufReader, metadata: Metadata): void {
     else value = reader.text();
     last = reader.number;
   }
-  metadata[key] = value;
+  metadata[key.toLowerCase()] = value;
 }
 
 function unexpectedField({ number, wireType }: ProtobufReader): ProtocolError {

@@ -76,7 +76,7 @@ function decodeSlowly(bytes: Buffer): Map<string, string> | undefined {
     if (fields.length === 2 && (fields[0]!.number !== 1n || fields[1]!.number !== 2n)) return undefined;
     const valueOf = (wanted: bigint): string =>
       fields.find(({ number }) => number === wanted)?.data.toString() ?? '';
-    result.set(valueOf(1n), valueOf(2n));
+    result.set(valueOf(1n).toLowerCase(), valueOf(2n));
   }
   return result;
 }

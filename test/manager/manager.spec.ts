@@ -519,6 +519,17 @@ describe('Manager: accepting', () => {
     expect(peer.sent()).toEqual(['Error! s1 m1 (4) deadline exceeded']);
   });
 
+  it('knows the keys of the protocol in any case', () => {
+    const peer = RawPeer.ofServer();
+    const timeout = Buffer.from('0a140a0c475250432d54696d656f757412043235306d', 'hex'); // GRPC-Timeout: 250m
+    const foo = Buffer.from('0a0d0a08445250432d466f6f120178', 'hex'); // DRPC-Foo: x
+    const pairs = Buffer.concat([timeout, foo]);
+    const { stream } = peer.invoke(frame(Kind.InvokeMetadata, 1, 1, pairs), invoke(1, '/rpc', 2));
+    expect(Object.keys(stream.metadata!)).toEqual([]);
+    peer.clock.advance(250);
+    expect(peer.sent()).toEqual(['Error! s1 m1 (4) deadline exceeded']);
+  });
+
   it.each(['', 'soon', '5x', '-5S'])('takes no notice of a deadline that is none: "%s"', (text) => {
     const peer = RawPeer.ofServer();
     peer.invoke(metadata(1, { 'grpc-timeout': text }), invoke(1, '/rpc', 2));

@@ -100,6 +100,15 @@ describe('decodeMetadata', () => {
     expect({ ...decodeHex(hex) }).toEqual(metadata);
   });
 
+  it.each([
+    ['capitals', '0a0b0a07582d54726163651200', { 'x-trace': '' }],
+    ['capitals beyond ASCII', '0a070a02c384120141', { ä: 'A' }],
+    ['a capital first', '0a060a014b120131' + '0a060a016b120132', { k: '2' }],
+    ['a capital last', '0a060a016b120132' + '0a060a014b120131', { k: '1' }],
+  ])('answers keys in lower case, the last of those that differ only in case: %s', (_what, hex, metadata) => {
+    expect({ ...decodeHex(hex) }).toEqual(metadata);
+  });
+
   it('reads lengths that are spelled longer than needed', () => {
     expect({ ...decodeHex('0a87000a81006b120176') }).toEqual({ k: 'v' });
   });
