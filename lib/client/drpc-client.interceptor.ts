@@ -14,7 +14,7 @@ export interface DrpcOutgoingCall {
   readonly rpc: string;
   /** The payload; an Observable or AsyncIterable for a request stream. */
   readonly data: unknown;
-  /** The client's, the dispatch hook's and the call's own. */
+  /** The client's, the dispatch hook's and the call's own; keys in lower case. */
   readonly metadata: Readonly<Metadata>;
   /** In ms. */
   readonly timeout: number | undefined;

@@ -24,7 +24,7 @@ import type { Clock } from '../clock/clock.js';
 import type { PeerProfile } from '../control/peer-conn.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { typeName } from '../errors/type-name.js';
-import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
+import { assertUserMetadata, mergeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { Address, LookupAddress } from '../pool/address.js';
 import type { BalancePolicy } from '../pool/balancer.js';
 import type { PoolOptions } from '../pool/pool.options.js';
@@ -237,7 +237,7 @@ function toAddress(name: string, value: unknown, tls: ConnectionOptions | undefi
 function resolveMetadata(metadata: DrpcClientOptions['metadata']): Readonly<Metadata> | undefined {
   if (metadata === undefined) return undefined;
   assertUserMetadata(metadata);
-  return Object.keys(metadata).length > 0 ? { ...metadata } : undefined;
+  return Object.keys(metadata).length > 0 ? mergeMetadata(metadata) : undefined;
 }
 
 function resolveEncodings(encodings: DrpcClientOptions['encodings']): ReadonlyMap<string, Encoding> {

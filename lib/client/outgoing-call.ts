@@ -7,7 +7,7 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
-import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
+import { assertUserMetadata, mergeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { CallSpec } from '../pool/call.js';
 import type { RequestFeed } from '../pool/outbox.js';
 import type { Payload } from '../stream/stream.js';
@@ -89,7 +89,7 @@ function mergedMetadata(
   if (hooked === undefined && own === undefined) return defaults ?? NO_METADATA;
   if (hooked !== undefined) assertUserMetadata(hooked);
   if (own !== undefined) assertUserMetadata(own);
-  return { ...defaults, ...hooked, ...own };
+  return mergeMetadata(defaults, hooked, own);
 }
 
 /** An explicit `undefined` is no setting. */

@@ -57,6 +57,15 @@ export function decodeMetadata(bytes: Buffer, start = 0, end = bytes.length): Me
   return metadata;
 }
 
+/** One record of several, without prototype, keys in lower case; of keys that differ only in case the last wins. */
+export function mergeMetadata(...sources: readonly (Readonly<Metadata> | undefined)[]): Metadata {
+  const merged = Object.create(null) as Metadata;
+  for (const source of sources) {
+    for (const [key, value] of Object.entries(source ?? {})) merged[key.toLowerCase()] = value;
+  }
+  return merged;
+}
+
 /** Whether the protocol keeps `key` for itself, in any case: `grpc-timeout` and `drpc-*`. */
 export function isReservedKey(key: string): boolean {
   const name = key.toLowerCase();

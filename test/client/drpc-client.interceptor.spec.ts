@@ -153,6 +153,17 @@ describe('An interceptor of a DrpcClient', () => {
     expect(await firstValueFrom(client.send('metadata', 1))).toEqual({ authorization: 'secret' });
   });
 
+  it('sees keys of metadata in lower case, and replaces one in any case', async () => {
+    const seen: unknown[] = [];
+    const client = await connectWith((call, next) => {
+      seen.push({ ...call.metadata });
+      return next({ ...call, metadata: { ...call.metadata, 'X-Trace': 'inner' } });
+    });
+    const metadata = { 'X-Trace': 'outer', 'X-trace': 'call' };
+    expect(await client.call('metadata', 1, { metadata })).toEqual({ 'x-trace': 'inner' });
+    expect(seen).toEqual([{ 'x-trace': 'call' }]);
+  });
+
   it('stands around those behind it', async () => {
     const around =
       (name: string): DrpcClientInterceptor =>

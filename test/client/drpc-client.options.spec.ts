@@ -135,9 +135,9 @@ describe('The options of a DrpcClient', () => {
   });
 
   it('take their metadata as it is at construction', () => {
-    const metadata = { a: '1' };
+    const metadata = { A: '1' };
     const resolved = resolveClientOptions({ metadata });
-    metadata.a = '2';
+    metadata.A = '2';
     expect(resolved.metadata).toEqual({ a: '1' });
     expect(resolveClientOptions({ metadata: {} }).metadata).toBeUndefined();
   });

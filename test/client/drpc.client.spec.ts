@@ -490,6 +490,18 @@ describe('What a DrpcClient sends along', () => {
     });
   });
 
+  it('has one key for those that differ only in case, of the latest source', async () => {
+    const { way } = await Service.start([TestController]);
+    const client = new DrpcClient({ ...way, metadata: { 'x-id': 'client', 'X-Only': 'client' } });
+    onTestFinished(() => client.close());
+    client.setOnDispatchHook((packet: ReadPacket & { metadata?: Record<string, string> }) => {
+      packet.metadata = { 'X-Id': 'hook' };
+    });
+    expect(await client.call('metadata')).toEqual({ 'x-id': 'hook', 'x-only': 'client' });
+    const metadata = { 'x-id': 'call', 'X-ONLY': 'call' };
+    expect(await client.call('metadata', 1, { metadata })).toEqual({ 'x-id': 'call', 'x-only': 'call' });
+  });
+
   it('passes the hook for every way to call', async () => {
     const client = await connect([TestController]);
     const packets: ReadPacket[] = [];

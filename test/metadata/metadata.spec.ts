@@ -7,6 +7,7 @@ import {
   decodeMetadata,
   encodeMetadata,
   isReservedKey,
+  mergeMetadata,
   type Metadata,
 } from '../../lib/metadata/metadata.js';
 import { vectorsNamed } from '../helpers/vectors.js';
@@ -155,6 +156,24 @@ describe('decodeMetadata', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+describe('mergeMetadata', () => {
+  it.each<[string, (Metadata | undefined)[], Metadata]>([
+    ['nothing', [], {}],
+    ['nothing but undefined', [undefined], {}],
+    ['keys of any case', [{ A: '1', b: '2' }], { a: '1', b: '2' }],
+    ['keys of one source that differ only in case', [{ a: '1', A: '2' }], { a: '2' }],
+    ['several sources', [{ a: '1', B: '1' }, undefined, { A: '2' }, { a: '3' }], { a: '3', b: '1' }],
+  ])('makes one record of %s', (_what, sources, merged) => {
+    expect({ ...mergeMetadata(...sources) }).toEqual(merged);
+  });
+
+  it('keeps own keys only, and names of prototypes as keys', () => {
+    const merged = mergeMetadata(Object.create({ inherited: 'x' }), JSON.parse('{"__PROTO__":"y"}'));
+    expect(Object.getPrototypeOf(merged)).toBeNull();
+    expect(Object.entries(merged)).toEqual([['__proto__', 'y']]);
   });
 });
 
