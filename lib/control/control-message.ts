@@ -94,7 +94,7 @@ function readSettings(fields: ReadonlyMap<string, unknown>): Settings {
   return {
     streamWindow: readCount(fields, 'streamWindow', MIN_STREAM_WINDOW),
     maxMessageSize: readCount(fields, 'maxMessageSize', 1),
-    maxStreams: optional('maxStreams', 0),
+    maxStreams: optional('maxStreams', 1),
     pingInterval: optional('pingInterval', 0),
     library: readText(fields, 'library'),
     version: readText(fields, 'version'),

@@ -10,6 +10,8 @@ import { CONTROL_RPC, MAX_CONTROL_SIZE, withRoomForControl, type Settings } from
 import { ControlStream, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT } from './control-stream.js';
 import { LIBRARY, VERSION } from './version.js';
 
+const DEFAULT_MAX_STREAMS = 1000;
+
 /** How clients are treated that did not open the control stream. */
 export type PlainClients = 'storj' | 'cockroach' | 'cockroach-fc';
 
@@ -43,10 +45,15 @@ export class PeerServer {
   #drainReason: string | undefined;
 
   constructor(duplex: Duplex, options: PeerServerOptions, hooks: ManagerHooks) {
-    const { plainClients = 'storj', streamWindow = DEFAULT_STREAM_WINDOW } = options;
+    const {
+      plainClients = 'storj',
+      streamWindow = DEFAULT_STREAM_WINDOW,
+      maxStreams = DEFAULT_MAX_STREAMS,
+    } = options;
     if (streamWindow < MIN_STREAM_WINDOW) {
       throw new RangeError(`streamWindow is ${streamWindow}: at least ${MIN_STREAM_WINDOW} bytes are needed`);
     }
+    if (maxStreams < 1) throw new RangeError(`maxStreams is ${maxStreams}: at least 1 has to be taken`);
     this.#options = options;
     const window = plainClients === 'cockroach-fc' ? streamWindow : 0;
     this.manager = new Manager(
@@ -135,7 +142,7 @@ export class PeerServer {
   }
 
   #adopt(control: ControlStream, settings: Settings, pingInterval: number): void {
-    const { streamWindow = DEFAULT_STREAM_WINDOW, maxStreams = 1000 } = this.#options;
+    const { streamWindow = DEFAULT_STREAM_WINDOW, maxStreams = DEFAULT_MAX_STREAMS } = this.#options;
     const { manager } = this;
     const maxMessageSize = manager.limits.maxReceiveSize;
     manager.adopt({

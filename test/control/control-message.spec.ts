@@ -64,7 +64,10 @@ describe('marshalControl and unmarshalControl', () => {
     ],
     ['{"type":"settings","streamWindow":65536,"maxMessageSize":0}', 'maxMessageSize is 0'],
     ['{"type":"settings","streamWindow":{"valueOf":1},"maxMessageSize":1}', 'streamWindow is an Object'],
-    ['{"type":"settings","streamWindow":65536,"maxMessageSize":1,"maxStreams":-1}', 'maxStreams is -1'],
+    [
+      '{"type":"settings","streamWindow":65536,"maxMessageSize":1,"maxStreams":0}',
+      'maxStreams is 0: it must be a whole number of at least 1',
+    ],
   ])('refuse %s', (text, reason) => {
     const error = thrownBy(() => read(text));
     expect(error).toBeInstanceOf(ProtocolError);

@@ -112,6 +112,10 @@ describe('PeerServer', () => {
     expect(link.accepted).toEqual([]);
   });
 
+  it('refuses to be one that takes no streams: its clients could not call it', () => {
+    expect(() => new ServerLink({ maxStreams: 0 })).toThrow('maxStreams is 0: at least 1 has to be taken');
+  });
+
   it('gives the control stream no slot', () => {
     const link = new ServerLink({ maxStreams: 1 }).open();
     expect(link.peer.manager.slots).toBe(0);

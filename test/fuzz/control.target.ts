@@ -72,7 +72,7 @@ function judge(text: string, hasSettings: boolean): string {
         !hasSettings &&
         isCount('streamWindow', 65536) &&
         isCount('maxMessageSize', 1) &&
-        (!Object.hasOwn(value, 'maxStreams') || isCount('maxStreams', 0)) &&
+        (!Object.hasOwn(value, 'maxStreams') || isCount('maxStreams', 1)) &&
         (!Object.hasOwn(value, 'pingInterval') || isCount('pingInterval', 0));
       break;
     case 'ping':

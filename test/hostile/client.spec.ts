@@ -460,6 +460,7 @@ describe('servers that lie on the control stream', () => {
     ['a window that is too small', '{"type":"settings","streamWindow":65535,"maxMessageSize":1}'],
     ['a window that is no number', '{"type":"settings","streamWindow":"many","maxMessageSize":1}'],
     ['no message size', '{"type":"settings","streamWindow":65536}'],
+    ['no streams', '{"type":"settings","streamWindow":65536,"maxMessageSize":1,"maxStreams":0}'],
     ['5,000 bytes', JSON.stringify({ type: 'x', filler: 'x'.repeat(5000) })],
     ['deep JSON', '['.repeat(4000)],
   ])('with %s: the connection can not be made', async (_what, text) => {

@@ -2,9 +2,12 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { marshalControl } from '../../lib/control/control-message.js';
 import { DrpcError } from '../../lib/errors/drpc-error.js';
 import type { Address } from '../../lib/pool/address.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
+import { createInMemoryPair } from '../../lib/testing.js';
+import { message } from '../helpers/frames.js';
 import {
   echo,
   hang,
@@ -139,6 +142,28 @@ describe('ConnectionPool', () => {
     });
     await client.pool.close();
     await new Promise((resolve) => server.close(resolve));
+  });
+
+  it('does not let calls wait for a server that takes none', async () => {
+    const settings = marshalControl({
+      type: 'settings',
+      streamWindow: 65_536,
+      maxMessageSize: 65_536,
+      maxStreams: 0,
+    });
+    const client = new TestPool({
+      addresses: [{ kind: 'custom', host: '', port: 0, path: '' }],
+      dial: () => {
+        const [ours, theirs] = createInMemoryPair();
+        theirs.resume().once('data', () => theirs.write(message(1, 1, settings)));
+        return Promise.resolve(ours);
+      },
+    });
+    const [error] = (await client.call('echo')) as [DrpcError];
+    expect(error).toMatchObject({
+      code: 14,
+      message: expect.stringContaining('maxStreams is 0: it must be a whole number of at least 1'),
+    });
   });
 
   it('closes with its calls, and is closed from then on', async () => {
