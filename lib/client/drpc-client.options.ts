@@ -52,6 +52,8 @@ export interface DrpcClientOptions extends ConnectionLimits, ProtoOptions {
   dial?: () => Promise<Duplex>;
   /** Resolves names. Default: `dns.lookup`. */
   lookup?: (host: string) => Promise<readonly LookupAddress[]>;
+  /** How often a name is looked up again while its servers are well; 0: never. Default: 0. */
+  lookupInterval?: number;
   /** Who the server is. Default: `'auto'`. */
   peer?: PeerProfile;
   /** Begins each connection with `DRPC!!!1`, for servers behind drpcmigrate. Default: false. */
@@ -100,6 +102,7 @@ export interface DrpcClientOptions extends ConnectionLimits, ProtoOptions {
 export const CLIENT_LIMITS = {
   handshakeTimeout: { default: 2000, min: 1, max: MAX_TIME },
   connectTimeout: { default: 10_000, min: 1, max: MAX_TIME },
+  lookupInterval: { default: 0, min: 0, max: MAX_TIME },
   reconnectDelay: { default: 100, min: 1, max: MAX_TIME },
   maxReconnectDelay: { default: 10_000, min: 1, max: MAX_TIME },
   maxQueuedCalls: { default: 1000, min: 0, max: Infinity },

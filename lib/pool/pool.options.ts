@@ -36,6 +36,8 @@ export interface PoolOptions extends PeerConnOptions {
   dial?: () => Promise<Duplex>;
   /** Resolves names. Default: `dns.lookup`. */
   lookup?: (host: string) => Promise<readonly LookupAddress[]>;
+  /** How often a name is looked up again while its servers are well; 0: never. Default: 0. */
+  lookupInterval?: number;
   /** Answers at least 0 and less than 1. Default: `Math.random`. */
   random?: () => number;
 }
@@ -57,6 +59,7 @@ export interface ResolvedPoolOptions {
   tls: ConnectionOptions | undefined;
   dial: (() => Promise<Duplex>) | undefined;
   lookup: ((host: string) => Promise<readonly LookupAddress[]>) | undefined;
+  lookupInterval: number;
   /** For the connections themselves. */
   conn: PeerConnOptions;
 }
@@ -77,6 +80,7 @@ export function resolvePoolOptions({
   tls,
   dial,
   lookup,
+  lookupInterval = 0,
   random,
   ...conn
 }: PoolOptions): ResolvedPoolOptions {
@@ -98,6 +102,7 @@ export function resolvePoolOptions({
     tls,
     dial,
     lookup,
+    lookupInterval,
     conn: { ...conn, clock },
   };
 }

@@ -13,6 +13,9 @@ export class Target {
   #endpoints: Endpoint[] = [];
   #retired: Endpoint[] = [];
   #isLookingUp = false;
+  #resolving: Promise<readonly LookupAddress[]> | undefined;
+  /** Until the name is looked up although all is well. */
+  #refreshTimer: Timer | undefined;
   #giveUpLookup: ((error: Error) => void) | undefined;
   #closeCause: Error | undefined;
 
@@ -48,6 +51,7 @@ export class Target {
   async close(cause: Error): Promise<void> {
     this.#closeCause = cause;
     this.#pause.cancel();
+    this.#refreshTimer?.cancel();
     this.#giveUpLookup?.(cause);
     await Promise.all([...this.#endpoints, ...this.#retired].map((endpoint) => endpoint.close(cause)));
   }
@@ -81,12 +85,34 @@ export class Target {
     this.#isLookingUp = false;
     // A name server that does not answer is no reason to forget what it said before.
     if (this.#endpoints.length > 0) {
+      this.#refreshLater();
       for (const endpoint of this.#endpoints) endpoint.ensure(want);
       return this.#host.tried();
     }
     this.#pause.begin();
     const message = `cannot connect to ${formatAddress(this.#address)}: the name is not known`;
     this.#host.failed(new ClosedError(message, { cause: error }));
+  }
+
+  #refreshLater(): void {
+    const { lookupInterval } = this.#host.options;
+    this.#refreshTimer?.cancel();
+    if (lookupInterval === 0) return;
+    this.#refreshTimer = this.#host.clock.after(lookupInterval, () => void this.#refresh());
+  }
+
+  /** Looks for servers that have come or gone. Nobody waits for it: what is known goes on, and may be dialled. */
+  async #refresh(): Promise<void> {
+    const found = await this.#resolve().catch(() => []);
+    // What is being looked up for a dial as well is adopted there.
+    if (this.#closeCause || this.#isLookingUp) return;
+    if (found.length > 0) {
+      this.#isLookingUp = true;
+      this.#adopt(spread(this.#address, found));
+      this.#isLookingUp = false;
+    }
+    this.#refreshLater();
+    for (const endpoint of this.#endpoints) endpoint.ensure(Want.KeepUp);
   }
 
   /** Keeps the servers that are still there, and lets go of the others. */
@@ -102,7 +128,15 @@ export class Target {
     for (const endpoint of gone) endpoint.retire(new ClosedError('the server is gone from its name'));
   }
 
+  /** The addresses behind the name; those who ask at the same time share one look-up. */
   #resolve(): Promise<readonly LookupAddress[]> {
+    this.#resolving ??= this.#ask().finally(() => {
+      this.#resolving = undefined;
+    });
+    return this.#resolving;
+  }
+
+  #ask(): Promise<readonly LookupAddress[]> {
     const { lookup = lookUpAll, connectTimeout } = this.#host.options;
     let timer: Timer;
     return new Promise<readonly LookupAddress[]>((resolve, reject) => {

@@ -18,6 +18,7 @@ describe('The options of a DrpcClient', () => {
       maxQueuedCalls: 1000,
       connectTimeout: 10_000,
       handshakeTimeout: 2000,
+      lookupInterval: 0,
       reconnectDelay: 100,
       maxReconnectDelay: 10_000,
       maxStreamsPerConnection: Infinity,

@@ -708,6 +708,109 @@ describe('ConnectionPool with a name', () => {
     await client.all(2);
     expect(client.pool.status).toBe('connected');
   });
+
+  describe('that is looked up again each lookupInterval', () => {
+    /** Servers at 127.0.0.1 and onwards, of which the name has the first `known`. */
+    async function several(count: number, known: number) {
+      const first = await serve();
+      const servers = [first];
+      while (servers.length < count) {
+        servers.push(await serve({ host: `127.0.0.${1 + servers.length}`, port: first.port }));
+      }
+      const hosts = servers.slice(0, known).map(({ address }) => address.host);
+      const names = { hosts, lookups: 0, answered: Promise.resolve() };
+      const client = new TestPool({
+        addresses: [{ ...named, host: 'localhost', port: first.port }],
+        lookupInterval: 5000,
+        pingInterval: 0,
+        lookup: async () => {
+          names.lookups++;
+          await names.answered;
+          if (names.hosts.length === 0) throw new Error('SERVFAIL');
+          return v4(...names.hosts);
+        },
+      });
+      await client.pool.connect();
+      await client.all(known);
+      return { client, servers, names };
+    }
+
+    it('meets new servers while all that it knows are well', async () => {
+      const { client, servers, names } = await several(3, 2);
+      names.hosts.push('127.0.0.3');
+      client.clock.advance(4999);
+      expect(names.lookups).toBe(1);
+      client.clock.advance(1);
+      await client.all(3);
+      expect(await spread(client, servers, 6)).toEqual([2, 2, 2]);
+      expect([names.lookups, client.statuses]).toEqual([2, ['connected']]);
+    });
+
+    it('lets go of those that are gone, whose calls finish', async () => {
+      const { client, servers, names } = await several(3, 3);
+      const calls = [client.start('hang'), client.start('hang'), client.start('hang')];
+      await Promise.all(servers.map(async (server) => (await server.connection(1)).running('hang')));
+      const retired = once(servers[2]!.connections[0]!.socket, 'close');
+      names.hosts.pop();
+      const left = client.nextError();
+      client.clock.advance(5000);
+      await left;
+      expect(client.pool.connections.map(({ isDraining }) => isDraining)).toEqual([false, false, true]);
+      expect(calls.map(({ seen }) => seen.events)).toEqual([[], [], []]);
+      for (const { call } of calls) call.cancel();
+      await retired;
+      expect(client.statuses).toEqual(['connected']);
+    });
+
+    it('loses no call when the one server of a name is joined by others', async () => {
+      const { client, servers, names } = await several(2, 1);
+      const before = client.start('hang');
+      await servers[0]!.connections[0]!.running('hang');
+      const left = client.becomes('disconnected');
+      names.hosts.push('127.0.0.2');
+      client.clock.advance(5000);
+      await left;
+      expect(await client.call('echo', 'meanwhile')).toEqual(['meanwhile', 'complete']);
+      await client.all(2);
+      expect(before.seen.events).toEqual([]);
+      expect(client.pool.connections.map(({ isDraining }) => isDraining)).toEqual([false, false, true]);
+    });
+
+    it('keeps what it knows when a look-up fails, and goes on', async () => {
+      const { client, servers, names } = await several(3, 2);
+      const hosts = names.hosts.splice(0);
+      client.clock.advance(5000);
+      expect(await spread(client, servers, 4)).toEqual([2, 2]);
+      expect([names.lookups, client.clock.pendingTimers]).toEqual([2, 1]);
+      names.hosts.push(...hosts, '127.0.0.3');
+      client.clock.advance(5000);
+      await client.all(3);
+      expect([names.lookups, client.errors]).toEqual([3, []]);
+    });
+
+    it('shares a look-up with a dial that needs one', async () => {
+      const { client, servers, names } = await several(2, 2);
+      let answer!: () => void;
+      names.answered = new Promise((resolve) => (answer = resolve));
+      client.clock.advance(5000);
+      const lost = client.nextError();
+      servers[0]!.connections[0]!.socket.destroy();
+      await lost;
+      expect(servers[0]!.connections).toHaveLength(1);
+      answer();
+      await servers[0]!.connection(2);
+      await client.all(2);
+      expect([names.lookups, client.clock.pendingTimers]).toEqual([2, 1]);
+    });
+
+    it('leaves no timer behind when it is closed', async () => {
+      const { client } = await several(2, 2);
+      expect(client.clock.pendingTimers).toBe(1);
+      client.clock.advance(5000);
+      await client.pool.close();
+      expect(client.clock.pendingTimers).toBe(0);
+    });
+  });
 });
 
 describe('ConnectionPool that is told to go away', () => {
