@@ -1,6 +1,7 @@
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
+import { unknownName } from '../errors/unknown-name.js';
 
 /** What a numeric option may be; whole numbers only. */
 export interface NumberRule {
@@ -47,10 +48,27 @@ export function textOption(name: string, value: unknown): string | undefined {
   throw new TypeError(`option ${name} is ${show(value)}: must be text that is not empty`);
 }
 
-/** An object, of whose kind TypeScript knows more than is worth checking. */
+/**
+ * An object, of whose kind TypeScript knows more than is worth checking; no Array or Map, whose contents are no
+ * properties by name.
+ */
 export function objectOption<T extends object>(name: string, value: T | undefined): T | undefined {
-  if (value === undefined || (typeof value === 'object' && (value as unknown) !== null)) return value;
+  if (value === undefined) return undefined;
+  if (typeof value === 'object' && (value as unknown) !== null && !(Symbol.iterator in value)) return value;
   throw new TypeError(`option ${name} is ${show(value)}: must be an object`);
+}
+
+/** An object with these methods. @param kind what has them, with its article */
+export function methodsOption<T extends object>(
+  name: string,
+  value: T | undefined,
+  kind: string,
+  methods: readonly (keyof T & string)[],
+): T | undefined {
+  const given = objectOption(name, value);
+  const missing = given && methods.find((method) => typeof given[method] !== 'function');
+  if (missing === undefined) return given;
+  throw new TypeError(`option ${name} has no method ${missing}: must be ${kind}`);
 }
 
 /**
@@ -78,8 +96,7 @@ export function assertKnownOptions(options: unknown, known: readonly string[]): 
     throw new TypeError(`the options are ${show(options)}: must be an object`);
   }
   for (const name of Object.keys(options)) {
-    if (known.includes(name)) continue;
-    throw new TypeError(`option ${escapeName(name)} is not known: there are ${known.toSorted().join(', ')}`);
+    if (!known.includes(name)) throw new TypeError(unknownName('option', name, known));
   }
 }
 

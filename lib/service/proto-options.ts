@@ -1,4 +1,5 @@
 import { typeName } from '../errors/type-name.js';
+import { unknownName } from '../errors/unknown-name.js';
 
 /** Services from .proto files; the options of Nest's gRPC transport, with their meaning. */
 export interface ProtoOptions {
@@ -18,6 +19,8 @@ export interface ProtoLoaderOptions {
   keepCase?: boolean;
   /** Read comments in the alternate way of protobuf.js. Default: false. */
   alternateCommentMode?: boolean;
+  /** Of two comments of a field, take the one behind it. Default: false. */
+  preferTrailingComment?: boolean;
   /** `String` or `Number`: what 64-bit integers become. Default: objects of the package `long`. */
   longs?: StringConstructor | NumberConstructor;
   /** `String`: enums become their names. Default: numbers. */
@@ -38,6 +41,21 @@ export interface ProtoLoaderOptions {
   includeDirs?: string[];
 }
 
+const LOADER_OPTIONS = Object.keys({
+  keepCase: true,
+  alternateCommentMode: true,
+  preferTrailingComment: true,
+  longs: true,
+  enums: true,
+  bytes: true,
+  defaults: true,
+  arrays: true,
+  objects: true,
+  oneofs: true,
+  json: true,
+  includeDirs: true,
+} satisfies Record<keyof ProtoLoaderOptions, true>);
+
 /** Whether `options` speak of .proto files at all. */
 export function hasProto({ protoPath, packageDefinition }: ProtoOptions): boolean {
   return protoPath !== undefined || packageDefinition !== undefined;
@@ -52,7 +70,7 @@ export function resolveProtoOptions(options: ProtoOptions): ProtoOptions {
     package: textsOption('package', options.package),
     protoPath: textsOption('protoPath', options.protoPath),
     packageDefinition: objectOption('packageDefinition', options.packageDefinition),
-    loader: objectOption('loader', options.loader),
+    loader: loaderOption(options.loader),
   };
   if ([resolved.protoPath].flat().includes('')) {
     throw new TypeError('option protoPath is "": must be the path of a file');
@@ -73,7 +91,16 @@ function textsOption<T>(name: string, value: T): T {
   throw new TypeError(`option ${name} is ${typeName(value)}: must be text or an array of texts`);
 }
 
+/** @grpc/proto-loader takes no notice of what it does not know. */
+function loaderOption(loader: ProtoLoaderOptions | undefined): ProtoLoaderOptions | undefined {
+  const names = Object.keys(objectOption('loader', loader) ?? {});
+  const unknown = names.find((name) => !LOADER_OPTIONS.includes(name));
+  if (unknown === undefined) return loader;
+  throw new TypeError(unknownName('loader option', unknown, LOADER_OPTIONS));
+}
+
 function objectOption<T>(name: string, value: T): T {
-  if (value === undefined || (typeof value === 'object' && value !== null)) return value;
+  if (value === undefined) return value;
+  if (typeof value === 'object' && value !== null && !(Symbol.iterator in value)) return value;
   throw new TypeError(`option ${name} is ${typeName(value)}: must be an object`);
 }

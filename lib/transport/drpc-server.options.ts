@@ -11,6 +11,7 @@ import {
   assertKnownOptions,
   booleanOption,
   choiceOption,
+  methodsOption,
   numberOption,
   objectOption,
   textOption,
@@ -117,7 +118,7 @@ export function resolveServerOptions(options: DrpcServerOptions): ResolvedServer
     ...limits,
     address: resolveAddress(options),
     tls: resolveTls(options.tls),
-    listener: resolveListener(options.listener),
+    listener: methodsOption('listener', options.listener, 'a DrpcListener', LISTENER_METHODS),
     plainClients: choiceOption(
       'plainClients',
       options.plainClients,
@@ -177,15 +178,7 @@ function resolveTls(tls: TlsOptions | undefined): TlsOptions | undefined {
 
 const SERVER_IDENTITIES = ['cert', 'pfx', 'SNICallback', 'pskCallback'] as const;
 
-function resolveListener(listener: DrpcListener | undefined): DrpcListener | undefined {
-  if (listener === undefined) return undefined;
-  const given = (objectOption('listener', listener) ?? {}) as Partial<DrpcListener>;
-  for (const method of ['listen', 'address', 'stop', 'close'] as const) {
-    if (typeof given[method] === 'function') continue;
-    throw new TypeError(`option listener has no method ${method}: must be a DrpcListener`);
-  }
-  return listener;
-}
+const LISTENER_METHODS = ['listen', 'address', 'stop', 'close'] as const;
 
 function resolveEncodings(encodings: DrpcServerOptions['encodings']): Readonly<Record<string, Encoding>> {
   const resolved = Object.create(null) as Record<string, Encoding>;

@@ -3,10 +3,12 @@ import {
   assertKnownOptions,
   booleanOption,
   choiceOption,
+  methodsOption,
   numberOption,
   objectOption,
   textOption,
 } from '../../lib/bridge/options.js';
+import type { Clock } from '../../lib/clock/clock.js';
 
 describe('numberOption', () => {
   const rule = { default: 10, min: 1, max: 20 };
@@ -56,6 +58,7 @@ describe('the other options', () => {
     expect(choiceOption('mode', undefined, ['a', 'b'], 'b')).toBe('b');
     expect(textOption('url', undefined)).toBeUndefined();
     expect(objectOption('tls', undefined)).toBeUndefined();
+    expect(methodsOption<Clock>('clock', undefined, 'a Clock', ['now'])).toBeUndefined();
   });
 
   it('are what is given where it is allowed', () => {
@@ -64,6 +67,14 @@ describe('the other options', () => {
     expect(textOption('url', 'x')).toBe('x');
     const object = {};
     expect(objectOption('tls', object)).toBe(object);
+    const bare = Object.assign(Object.create(null), { a: 1 }) as object;
+    expect(objectOption('tls', bare)).toBe(bare);
+    const clock = new (class {
+      now(): number {
+        return 0;
+      }
+    })();
+    expect(methodsOption('clock', clock, 'a Clock', ['now'])).toBe(clock);
   });
 
   it('name themselves, the value and what is allowed where it is not', () => {
@@ -75,10 +86,22 @@ describe('the other options', () => {
     expect(() => textOption('url', 5)).toThrow('option url is 5: must be text that is not empty');
     expect(() => objectOption('tls', null as never)).toThrow('option tls is null: must be an object');
     expect(() => objectOption('tls', 'x' as never)).toThrow('option tls is "x": must be an object');
+    expect(() => objectOption('tls', [])).toThrow('option tls is an Array: must be an object');
+    expect(() => objectOption('tls', new Map())).toThrow('option tls is a Map: must be an object');
+    const clock = { now: () => 0, after: 1 };
+    expect(() => methodsOption('clock', clock, 'a Clock', ['now', 'after'])).toThrow(
+      'option clock has no method after: must be a Clock',
+    );
+    expect(() => methodsOption('clock', null as never, 'a Clock', [])).toThrow(
+      'option clock is null: must be an object',
+    );
   });
 
   it('are all known: a misspelt one is refused', () => {
     expect(() => assertKnownOptions({ b: 1 }, ['b', 'a'])).not.toThrow();
     expect(() => assertKnownOptions({ c: 1 }, ['b', 'a'])).toThrow('option c is not known: there are a, b');
+    expect(() => assertKnownOptions({ modes: 1 }, ['mode', 'a'])).toThrow(
+      'option modes is not known, did you mean mode? There are a, mode',
+    );
   });
 });

@@ -111,13 +111,21 @@ describe('The options of a DrpcClient', () => {
     [{ encoding: 'xml' }, /^option encoding is "xml": must be 'json', 'bytes' or an Encoding/],
     [{ encodings: { a: 'xml' } }, /^option encodings of "a" is "xml"/],
     [{ encodings: 'json' }, /^option encodings is "json": must be an object$/],
+    [{ encodings: [] }, /^option encodings is an Array: must be an object$/],
+    [{ encodings: new Map([['a', 'json']]) }, /^option encodings is a Map: must be an object$/],
     [{ interceptors: {} }, /^option interceptors is an Object: must be an array of functions$/],
     [{ interceptors: [() => undefined, 1] }, /^option interceptors\[1\] is a number: must be a function$/],
     [{ interceptors: [undefined] }, /^option interceptors\[0\] is undefined: must be a function$/],
     [{ clock: 1 }, /^option clock is 1: must be an object$/],
+    [{ clock: {} }, /^option clock has no method now: must be a Clock$/],
+    [
+      { clock: { now: () => 0, after: () => 0, soon: () => 0 } },
+      /^option clock has no method yield: must be a Clock$/,
+    ],
+    [{ tls: [] }, /^option tls is an Array: must be an object$/],
     [{ serializer: 1 }, /^option serializer is a number: must have a method serialize$/],
     [{ deserializer: {} }, /^option deserializer is an Object: must have a method deserialize$/],
-    [{ failfast: true }, /^option failfast is not known: there are /],
+    [{ failfast: true }, /^option failfast is not known, did you mean failFast\? There are balance, /],
   ])('are refused where they are wrong: %j', (options, message) => {
     expect(() => new DrpcClient(options as DrpcClientOptions)).toThrow(message);
   });

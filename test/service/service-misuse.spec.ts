@@ -11,6 +11,7 @@ import {
   DrpcServer,
   DrpcStream,
   type DrpcServerOptions,
+  type ProtoLoaderOptions,
 } from '../../lib/index.js';
 import { Greeter as GreeterService } from '../fixtures/gen/greeter_pb.js';
 import { NamedGreeter } from './helpers/greeters.js';
@@ -73,6 +74,8 @@ describe('a server of protobuf services', () => {
     ['protoPath', { protoPath: [] }, 'an Array: must be text or an array of texts'],
     ['protoPath', { protoPath: ['a', 5] }, 'an Array: must be text or an array of texts'],
     ['loader', { loader: 'keepCase' }, 'a string: must be an object'],
+    ['loader', { loader: [] }, 'an Array: must be an object'],
+    ['packageDefinition', { packageDefinition: [] }, 'an Array: must be an object'],
     ['packageDefinition', { packageDefinition: null }, 'null: must be an object'],
     ['protoPath', { protoPath: '' }, '"": must be the path of a file'],
     ['protoPath', { protoPath: ['a.proto', ''] }, '"": must be the path of a file'],
@@ -82,6 +85,20 @@ describe('a server of protobuf services', () => {
     ['services', { services: [undefined] }, 'an Array: must be an array of services'],
   ])('refuses a wrong option %s', (name, options, message) => {
     expect(() => new DrpcServer(options as DrpcServerOptions)).toThrow(`option ${name} is ${message}`);
+  });
+
+  it.each([DrpcServer, DrpcClient])('refuses options of the loader that there are not: %o', (Made) => {
+    const make = (loader: object) => () => new Made({ ...proto, loader: loader as ProtoLoaderOptions });
+    expect(make({ keepcase: true })).toThrow(
+      'loader option keepcase is not known, did you mean keepCase? There are alternateCommentMode, arrays, ',
+    );
+    expect(make({ protoPath: '' })).toThrow(/^loader option protoPath is not known: there are /);
+    const all = { keepCase: true, alternateCommentMode: false, preferTrailingComment: false, longs: String };
+    const more = { enums: String, bytes: String, defaults: true, arrays: true, objects: true, oneofs: true };
+    expect(make({ ...all, ...more, json: true, includeDirs: [], unset: undefined })).toThrow(
+      'loader option unset',
+    );
+    expect(make({ ...all, ...more, json: true, includeDirs: [] })).not.toThrow();
   });
 
   it('takes an empty package beside files: it is every package', () => {
@@ -250,7 +267,13 @@ describe('a client of protobuf services', () => {
     ['a stream for one message', 'sayHello', of({}), undefined, 'must be one message'],
     ['one message for a stream', 'chat', {}, undefined, 'must be a stream of messages'],
     ['a stream for one message of many answers', 'listHellos', of({}), undefined, 'must be one message'],
-    ['the metadata of gRPC', 'sayHello', {}, new GrpcMetadata(), 'is not known: there are metadata, timeout'],
+    [
+      'the metadata of gRPC',
+      'sayHello',
+      {},
+      new GrpcMetadata(),
+      'is not known: there are metadata, signal, timeout',
+    ],
     ['an encoding', 'sayHello', {}, { encoding: 'json' }, 'call option encoding is not known'],
   ];
 

@@ -1,3 +1,4 @@
+import type { Options as LoaderOptions } from '@grpc/proto-loader';
 import { firstValueFrom, from, of, type Observable } from 'rxjs';
 import { describe, expect, expectTypeOf, it } from 'vitest';
 
@@ -8,6 +9,7 @@ import {
   type DrpcContext,
   type DrpcServiceClient,
   type DrpcServiceMethod,
+  type ProtoLoaderOptions,
 } from '../../lib/index.js';
 import {
   Greeter,
@@ -21,6 +23,12 @@ import {
 
 type Client = DrpcServiceClient<typeof Greeter>;
 type RxClient = DrpcServiceClient<typeof Greeter, 'observable'>;
+
+describe('the options of the loader', () => {
+  it('are those of @grpc/proto-loader, as others are refused', () => {
+    expectTypeOf<keyof ProtoLoaderOptions>().toEqualTypeOf<keyof LoaderOptions>();
+  });
+});
 
 describe('the types of service()', () => {
   it('are those of the messages', () => {

@@ -123,6 +123,8 @@ describe('resolveServerOptions', () => {
     [{ strictTransport: 1 }, 'option strictTransport is 1: must be true or false'],
     [{ forwardErrors: 'no' }, 'option forwardErrors is "no": must be true or false'],
     [{ encodings: 'json' }, 'option encodings is "json": must be an object'],
+    [{ encodings: [] }, 'option encodings is an Array: must be an object'],
+    [{ tls: [] }, 'option tls is an Array: must be an object'],
     [
       { encodings: { a: 'xml' } },
       `option encodings of "a" is "xml": must be 'json', 'bytes' or an Encoding (name, marshal, unmarshal)`,
@@ -134,7 +136,7 @@ describe('resolveServerOptions', () => {
 
   it('refuses an option that it does not know, and names those there are', () => {
     expect(() => new DrpcServer({ maxStream: 5 } as DrpcServerOptions)).toThrow(
-      `option maxStream is not known: there are ${SERVER_OPTIONS.toSorted().join(', ')}`,
+      `option maxStream is not known, did you mean maxStreams? There are ${SERVER_OPTIONS.toSorted().join(', ')}`,
     );
   });
 
