@@ -11,6 +11,7 @@ import type { MethodShape } from '../service/service-definition.js';
 import { DrpcRecord, type DrpcCallOptions } from './drpc.record.js';
 import {
   faultOf,
+  memberName,
   type DrpcServiceCallOptions,
   type DrpcServiceClient,
   type DrpcServiceForm,
@@ -35,8 +36,9 @@ export function descService<Service extends DescService, Form extends DrpcServic
   const methods: Record<string, unknown> = {};
   for (const desc of service.methods) {
     const method = new DescMethodClient(caller, desc, library);
-    if (form === 'observable') methods[desc.localName] = method.observable;
-    else methods[desc.localName] = shapeOf(desc).responseStream ? method.iterable : method.promise;
+    const name = memberName(desc.localName);
+    if (form === 'observable') methods[name] = method.observable;
+    else methods[name] = shapeOf(desc).responseStream ? method.iterable : method.promise;
   }
   return methods as DrpcServiceClient<Service, Form>;
 }

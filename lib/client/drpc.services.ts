@@ -23,9 +23,12 @@ export interface DrpcServiceOptions<Form extends DrpcServiceForm = DrpcServiceFo
   as?: Form;
 }
 
-/** The methods of a service of protoc-gen-es, typed by its messages. */
+/** The methods of a service of protoc-gen-es, typed by its messages; `then$` is one that is named `then`. */
 export type DrpcServiceClient<Service extends DescService, Form extends DrpcServiceForm = 'promise'> = {
-  readonly [Name in keyof Service['method']]: DrpcServiceMethod<Service['method'][Name], Form>;
+  readonly [Name in keyof Service['method'] as Name extends 'then' ? 'then$' : Name]: DrpcServiceMethod<
+    Service['method'][Name],
+    Form
+  >;
 };
 
 /** One of them: a request, or a stream of requests, becomes an answer or a stream of answers. */
@@ -49,6 +52,14 @@ export interface ServiceCaller {
   send(pattern: string, data: DrpcRecord): Observable<unknown>;
   call(pattern: string, data: unknown, options: DrpcCallOptions): Promise<unknown>;
   stream(pattern: string, data: unknown, options: DrpcCallOptions): AsyncIterable<unknown>;
+}
+
+/**
+ * The name of a method in the object that stands for its service: with a `then` the object would be taken for a
+ * promise, and whoever awaits it, or returns it from an async function, would wait for ever.
+ */
+export function memberName(name: string): string {
+  return name === 'then' ? 'then$' : name;
 }
 
 const CALL_OPTIONS: readonly string[] = [

@@ -3,7 +3,7 @@ import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
 import { findServices, type ServiceDefinition } from '../service/service-definition.js';
 import { DrpcRecord } from './drpc.record.js';
-import { faultOf, type DrpcServiceCallOptions, type ServiceCaller } from './drpc.services.js';
+import { faultOf, memberName, type DrpcServiceCallOptions, type ServiceCaller } from './drpc.services.js';
 
 /**
  * The methods of a service of .proto files, by their names there and in camel case, as Nest's ClientGrpc has
@@ -26,8 +26,8 @@ export function protoService(
       if (fault) return throwError(() => fault);
       return caller.send(rpc, new DrpcRecord(data, { ...options, encoding }));
     };
-    methods[method.name] = call;
-    methods[method.localName] = call;
+    methods[memberName(method.name)] = call;
+    methods[memberName(method.localName)] = call;
   }
   return methods;
 }

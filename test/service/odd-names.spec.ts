@@ -74,6 +74,11 @@ class TypedHandlers {
     return { constructor$: pattern };
   }
 
+  @DrpcMethod(Names.method.then)
+  afterwards(_part: Part, { pattern }: DrpcContext): { constructor$: string } {
+    return { constructor$: pattern };
+  }
+
   @DrpcMethod(Names.method.find_part)
   find(_part: Part, { pattern }: DrpcContext): { constructor$: string } {
     return { constructor$: pattern };
@@ -87,6 +92,17 @@ class TypedHandlers {
 
 describe('a service with odd names', () => {
   const names = ['constructor', 'toString', 'hasOwnProperty', 'format', 'Then', 'find_part', 'GetHTTPPart'];
+  const forms = [
+    ['getService()', (client: DrpcClient) => client.getService<object>('Names')],
+    ['service()', (client: DrpcClient) => client.service(Names)],
+    ['service() with Observables', (client: DrpcClient) => client.service(Names, { as: 'observable' })],
+  ] as const;
+
+  it.each(forms)('is no promise for its method Then: %s', async (_form, make) => {
+    const service = make((await GreetingApp.start([])).client(proto));
+    expect('then' in service).toBe(false);
+    expect(await Promise.resolve(service)).toBe(service);
+  });
 
   it.each(names)('has its method %s, from .proto files', async (name) => {
     const app = await GreetingApp.start([NamedHandlers], proto);
@@ -95,9 +111,17 @@ describe('a service with odd names', () => {
     expect(answer.constructor).toBe(`/odd.v1.Names/${name}`);
   });
 
+  it('has its method Then as then$ as well, from .proto files', async () => {
+    const app = await GreetingApp.start([NamedHandlers], proto);
+    const service = app.client(proto).getService<Record<string, Call>>('Names');
+    const answer = await firstValueFrom(service['then$']!({ id: '1' }));
+    expect(answer.constructor).toBe('/odd.v1.Names/Then');
+  });
+
   it.each([
     ['constructor$', 'constructor'],
     ['toString$', 'toString'],
+    ['then$', 'Then'],
     ['find_part', 'find_part'],
   ] as const)('has its method %s, from protoc-gen-es', async (name, rpc) => {
     const app = await GreetingApp.start([TypedHandlers]);
