@@ -1,49 +1,66 @@
 import type { Stream } from '../stream/stream.js';
 import type { Uint64 } from '../wire/varint.js';
 
+/** Slots at first, and how many are kept when no stream is left; powers of two. */
+const FIRST_SIZE = 16;
+const KEPT_SIZE = 1024;
+
 /**
  * The streams of a connection by id. Once closed it stays closed, and whoever comes late is told the cause
  * that closed it.
+ *
+ * Ids follow one another, so that their lowest bits give nearly each stream a slot of its own; who finds it taken, by
+ * a stream that lives long or because a peer counts in its own way, is listed apart.
+ *
+ *     slot of id = id mod ring.length, at least twice the streams there are
  */
 export class ActiveStreams {
-  readonly #streams = new Map<Uint64, Stream>();
-  /** Frames mostly come in runs of the same stream. */
-  #last: Stream | undefined;
+  #ring = newRing(FIRST_SIZE);
+  /** Streams whose slot is taken, and those whose ids are beyond 2^53. */
+  readonly #others = new Map<Uint64, Stream>();
+  #size = 0;
   #cause: Error | undefined;
 
   get size(): number {
-    return this.#streams.size;
+    return this.#size;
   }
 
   /** @throws the cause of {@link close}, or an Error when the id is taken. */
   add(stream: Stream): void {
     if (this.#cause) throw this.#cause;
-    if (this.#streams.has(stream.id))
-      throw new Error(`stream ${stream.id} exists already: ids are used once`);
-    this.#streams.set(stream.id, stream);
+    if (this.get(stream.id)) throw new Error(`stream ${stream.id} exists already: ids are used once`);
+    this.#size++;
+    if (this.#size * 2 > this.#ring.length) this.#resize(this.#ring.length * 2);
+    this.#place(stream);
   }
 
   get(id: Uint64): Stream | undefined {
-    const last = this.#last;
-    if (last && last.id === id) return last;
-    const stream = this.#streams.get(id);
-    if (stream) this.#last = stream;
-    return stream;
+    if (typeof id === 'number') {
+      const stream = this.#ring[id & (this.#ring.length - 1)];
+      if (stream && stream.id === id) return stream;
+    }
+    return this.#others.size > 0 ? this.#others.get(id) : undefined;
   }
 
   /** Harmless when the stream is not there. */
   remove(stream: Stream): void {
-    if (this.#last === stream) this.#last = undefined;
-    this.#streams.delete(stream.id);
+    const { id } = stream;
+    const slot = typeof id === 'number' ? id & (this.#ring.length - 1) : -1;
+    if (slot >= 0 && this.#ring[slot] === stream) this.#ring[slot] = undefined;
+    else if (!this.#others.delete(id)) return;
+    this.#size--;
+    // A burst is over: give its memory back.
+    if (this.#size === 0 && this.#ring.length > KEPT_SIZE) this.#ring = newRing(KEPT_SIZE);
   }
 
-  /** Ends all streams with `cause`, now; the first cause counts. */
+  /** Ends all streams with `cause`, now, the oldest first; the first cause counts. */
   close(cause: Error): void {
     if (this.#cause) return;
     this.#cause = cause;
-    const streams = [...this.#streams.values()];
-    this.#streams.clear();
-    this.#last = undefined;
+    const streams = [...this].sort((a, b) => (a.id < b.id ? -1 : 1));
+    this.#ring = newRing(FIRST_SIZE);
+    this.#others.clear();
+    this.#size = 0;
     for (const stream of streams) stream.cancel(cause);
   }
 
@@ -51,7 +68,7 @@ export class ActiveStreams {
   greatest(weigh: (stream: Stream) => number): Stream | undefined {
     let found: Stream | undefined;
     let most = 0;
-    for (const stream of this.#streams.values()) {
+    for (const stream of this) {
       const weight = weigh(stream);
       if (weight > most) {
         most = weight;
@@ -61,7 +78,27 @@ export class ActiveStreams {
     return found;
   }
 
-  [Symbol.iterator](): IterableIterator<Stream> {
-    return this.#streams.values();
+  /** All of them, in no particular order. */
+  *[Symbol.iterator](): IterableIterator<Stream> {
+    for (const stream of this.#ring) if (stream) yield stream;
+    yield* this.#others.values();
   }
+
+  #place(stream: Stream): void {
+    const { id } = stream;
+    const slot = typeof id === 'number' ? id & (this.#ring.length - 1) : -1;
+    if (slot >= 0 && !this.#ring[slot]) this.#ring[slot] = stream;
+    else this.#others.set(id, stream);
+  }
+
+  #resize(length: number): void {
+    const streams = [...this];
+    this.#ring = newRing(length);
+    this.#others.clear();
+    for (const stream of streams) this.#place(stream);
+  }
+}
+
+function newRing(length: number): (Stream | undefined)[] {
+  return new Array<Stream | undefined>(length).fill(undefined);
 }
