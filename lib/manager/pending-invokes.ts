@@ -5,6 +5,7 @@ import type { FrameHeader } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
 import { PacketAssembler } from '../wire/packet-assembler.js';
 import type { Uint64 } from '../wire/varint.js';
+import { RpcNames } from './rpc-names.js';
 
 /** Refused ids whose Invoke is not complete; senders finish one Invoke before they begin many others. */
 const MAX_REFUSED = 1000;
@@ -46,6 +47,7 @@ export class PendingInvokes {
   /** Bytes of the metadata or name that was found too large, as far as they are known. */
   refusedSize = 0;
 
+  readonly #names = new RpcNames();
   readonly #pool: BufferPool;
   readonly #maxMetadataSize: number;
   readonly #maxNameSize: number;
@@ -80,7 +82,7 @@ export class PendingInvokes {
           this.refusedSize = header.length;
           return InvokeStep.NameTooLong;
         }
-        this.rpc = bytes.toString('utf8', start, end);
+        this.rpc = this.#names.decode(bytes, start, end);
         this.metadata = undefined;
         return InvokeStep.Complete;
       }
