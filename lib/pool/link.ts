@@ -3,12 +3,11 @@ import type { PeerConn } from '../control/peer-conn.js';
 import type { Stream } from '../stream/stream.js';
 import type { Balanced } from './balancer.js';
 import type { Endpoint } from './endpoint.js';
+import { LinkedList, type Linked } from './linked-list.js';
 import { ReadCheck } from './read-check.js';
 
 /** A call as its connection sees it: a node of the list of those it carries. */
-export interface LinkedCall {
-  previous: LinkedCall | undefined;
-  following: LinkedCall | undefined;
+export interface LinkedCall extends Linked<LinkedCall> {
   readonly stream: Stream | undefined;
   /** Whether its request was a stream of messages. */
   readonly hasRequestStream: boolean;
@@ -41,7 +40,7 @@ export class Link implements Balanced {
 
   readonly #host: LinkHost;
   readonly #chunksBefore: number;
-  #first: LinkedCall | undefined;
+  readonly #calls = new LinkedList<LinkedCall>();
   #load = 0;
   #isSoonFree = false;
 
@@ -81,20 +80,13 @@ export class Link implements Balanced {
   }
 
   add(call: LinkedCall): void {
-    call.following = this.#first;
-    if (this.#first) this.#first.previous = call;
-    this.#first = call;
+    this.#calls.add(call);
     this.#load++;
   }
 
   /** The stream of `call` has ended. */
   remove(call: LinkedCall): void {
-    const { previous, following } = call;
-    if (previous) previous.following = following;
-    else this.#first = following;
-    if (following) following.previous = previous;
-    call.previous = undefined;
-    call.following = undefined;
+    this.#calls.remove(call);
     this.#load--;
     if (!this.isSerial) return this.#host.freed(this);
     this.idleSince = this.#host.clock.now();
@@ -113,14 +105,11 @@ export class Link implements Balanced {
   moveUnstarted(cause: Error): void {
     const lastId = this.conn.goawayLastId;
     if (lastId === undefined) return;
-    const calls: LinkedCall[] = [];
-    for (let call = this.#first; call; call = call.following) {
+    for (const call of this.#calls.toArray()) {
       const id = call.stream?.id ?? 0;
       // Without an id its Invoke has not even entered the writer.
-      if (id === 0 || id > lastId) calls.push(call);
+      if (id === 0 || id > lastId) call.moveOn(cause);
     }
-    // The list begins with the newest.
-    for (const call of calls.reverse()) call.moveOn(cause);
   }
 
   /** Whether it is certain that a serial server reads on after a call. */

@@ -1,8 +1,9 @@
 import type { DrpcError } from '../errors/drpc-error.js';
+import type { Linked } from '../pool/linked-list.js';
 import type { DrpcContext } from './drpc.context.js';
 
 /** A call or event that was accepted. */
-export interface Call {
+export interface Call extends Linked<Call> {
   start(): void;
   /** Gives it up: the server goes down. */
   cancel(cause: DrpcError): void;

@@ -1,5 +1,6 @@
 import { unknownRpc } from '../conn/serve-one.js';
 import type { DrpcError } from '../errors/drpc-error.js';
+import { LinkedList } from '../pool/linked-list.js';
 import type { Stream } from '../stream/stream.js';
 import type { Call, CallHost } from './call-host.js';
 import { DrpcContext } from './drpc.context.js';
@@ -29,7 +30,7 @@ export class Dispatcher implements CallHost {
   readonly #maxHandlers: number;
   #handlers = 0;
   /** Accepted and not over. An event is among them when its stream has long ended. */
-  readonly #calls = new Set<Call>();
+  readonly #calls = new LinkedList<Call>();
   #idle: { promise: Promise<void>; resolve: () => void } | undefined;
 
   constructor(routes: Routes, { maxHandlers, forwardErrors }: DispatcherOptions, hooks: DispatcherHooks) {
@@ -76,7 +77,7 @@ export class Dispatcher implements CallHost {
   }
 
   closed(call: Call): void {
-    this.#calls.delete(call);
+    this.#calls.remove(call);
     if (this.#calls.size > 0 || !this.#idle) return;
     this.#idle.resolve();
     this.#idle = undefined;
@@ -109,6 +110,6 @@ export class Dispatcher implements CallHost {
 
   /** Gives up what is under way. */
   cancel(cause: DrpcError): void {
-    for (const call of [...this.#calls]) call.cancel(cause);
+    for (const call of this.#calls.toArray()) call.cancel(cause);
   }
 }

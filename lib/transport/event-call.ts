@@ -14,6 +14,9 @@ import type { Route } from './route.js';
  * themselves, whatever becomes of the stream, and each to its end, whatever becomes of the others.
  */
 export class EventCall implements StreamSink, Call {
+  previous: Call | undefined;
+  following: Call | undefined;
+
   readonly #host: CallHost;
   readonly #route: Route;
   readonly #stream: Stream;

@@ -33,6 +33,9 @@ enum State {
  * ends the stream before that stops the handler; nothing is written after an end.
  */
 export class MessageCall implements StreamSink, ResultTarget, Call {
+  previous: Call | undefined;
+  following: Call | undefined;
+
   readonly #host: CallHost;
   readonly #route: Route;
   readonly #stream: Stream;
