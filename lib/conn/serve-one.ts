@@ -30,14 +30,16 @@ export function serveOne(
   options: Omit<ManagerOptions, 'role'> = {},
   hooks: ManagerHooks = {},
 ): Manager {
-  return new Manager(
+  const manager = new Manager(
     duplex,
     { ...options, role: 'server' },
-    { ...hooks, accept: (stream) => void serveRpc(stream, handlers.get(stream.rpc), hooks) },
+    { ...hooks, accept: (stream) => void serveRpc(stream, handlers.get(stream.rpc), manager) },
   );
+  return manager;
 }
 
-async function serveRpc(stream: Stream, handler: RpcHandler | undefined, hooks: ManagerHooks): Promise<void> {
+/** Does not fail: what goes wrong is answered, and told to the connection's hook. */
+async function serveRpc(stream: Stream, handler: RpcHandler | undefined, manager: Manager): Promise<void> {
   if (!handler) {
     stream.sendError(unknownRpc(stream.rpc));
     stream.discard();
@@ -53,12 +55,21 @@ async function serveRpc(stream: Stream, handler: RpcHandler | undefined, hooks: 
     await handler.run(rpc);
     stream.closeSend();
   } catch (error) {
-    hooks.failed?.(stream, error);
-    // What a handler throws by mistake is told to the hook, not to the peer.
-    const isMeant = error instanceof DrpcError;
-    stream.sendError(isMeant ? error : new DrpcError(DrpcCode.Unknown, 'Internal server error'));
+    manager.sinkFailed(stream, error);
+    answerError(stream, error, manager);
   } finally {
     stream.discard();
     stream.handlerEnded();
   }
+}
+
+function answerError(stream: Stream, error: unknown, manager: Manager): void {
+  try {
+    if (error instanceof DrpcError) return stream.sendError(error);
+  } catch (fault) {
+    // Details that are none, say.
+    manager.sinkFailed(stream, fault);
+  }
+  // What a handler throws by mistake is told to the hook, not to the peer.
+  stream.sendError(new DrpcError(DrpcCode.Unknown, 'Internal server error'));
 }

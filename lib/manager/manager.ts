@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import { inspect } from 'node:util';
 import type { Clock } from '../clock/clock.js';
 import { DrpcCode } from '../errors/codes.js';
 import { ClosedError, DrpcError, ProtocolError } from '../errors/drpc-error.js';
@@ -42,7 +43,7 @@ export interface ManagerHooks {
   accept?(stream: Stream): void;
   /** The connection has ended; every stream has been told already. Called once. */
   terminated?(cause: Error): void;
-  /** Code behind a sink or hook threw; only its stream has ended. */
+  /** Code behind a sink or hook threw; only its stream has ended. What this throws becomes a warning of the process. */
   failed?(stream: Stream, error: unknown): void;
 }
 
@@ -377,8 +378,17 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     return this.#reading.isNext(Kind.CloseSend, stream.id);
   }
 
+  /** Does not throw: whoever calls is in the middle of something, and has a peer to answer. */
   sinkFailed(stream: Stream, error: unknown): void {
-    this.#hooks.failed?.(stream, error);
+    try {
+      this.#hooks.failed?.(stream, error);
+    } catch (fault) {
+      // Who hears of faults has one itself: only the process is left to be told.
+      process.emitWarning(`the failed hook threw for rpc "${escapeName(stream.rpc)}"`, {
+        type: 'DrpcWarning',
+        detail: inspect(fault, { customInspect: false }),
+      });
+    }
   }
 
   // ---------------------------------------------------------- BudgetMember

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
+import { Conn } from '../../lib/conn/conn.js';
 import { serveOne, unknownRpc, type RpcHandler } from '../../lib/conn/serve-one.js';
 import { bytesEncoding, jsonEncoding } from '../../lib/encoding/encoding.js';
 import { CanceledError, DrpcError } from '../../lib/errors/drpc-error.js';
@@ -7,6 +9,7 @@ import { cancel, closeSend, describeFrames, invoke, message } from '../helpers/f
 import { joined } from '../helpers/joined.js';
 import { NOTHING, remains, track } from '../helpers/leaks.js';
 import { outcome } from '../helpers/recorder.js';
+import { socketPair } from '../helpers/socket-pair.js';
 
 const KIB = 1024;
 
@@ -90,6 +93,42 @@ describe('serveOne', () => {
     );
     expect(all).toEqual(['code 2: Internal server error', 'code 9: not now', 'resolved']);
     expect(failures).toEqual(['Error: secret of the handler', 'code 9: not now']);
+  });
+
+  it('answers an rpc whose failure it can tell nobody, as the hook throws: that becomes a warning', async () => {
+    const pair = socketPair();
+    const run = () => Promise.reject(new Error('secret of the handler'));
+    const handlers = new Map<string, RpcHandler>([['/fails', { encoding: jsonEncoding, run }]]);
+    const failed = () => {
+      throw new Error('the log is gone');
+    };
+    track(serveOne(pair.server, handlers, {}, { failed }));
+    const conn = new Conn(pair.client);
+    track(conn.manager);
+    const warned = once(process, 'warning');
+
+    expect(await outcome(conn.invoke('/fails', jsonEncoding, 1))).toBe('code 2: Internal server error');
+
+    expect(await warned).toEqual([
+      expect.objectContaining({
+        name: 'DrpcWarning',
+        message: 'the failed hook threw for rpc "/fails"',
+        detail: expect.stringContaining('Error: the log is gone') as string,
+      }),
+    ]);
+  });
+
+  it.each([
+    ['details that are none', 'status', { details: [{ typeUrl: 7 }] }],
+    ['a code that is no bigint', 'storj', { rawCode: 7 }],
+  ] as const)('answers an error that can not be sent: %s', async (_what, errorForm, options) => {
+    const error = new DrpcError(5, 'gone', options as never);
+    const run = () => Promise.reject(error);
+    const { conn, failures } = joined({ '/fails': run }, { server: { errorForm } });
+
+    expect(await outcome(conn.invoke('/fails', jsonEncoding, 1))).toBe('code 2: Internal server error');
+
+    expect(failures).toEqual(['code 5: gone', expect.stringMatching(/^(Range|Type)Error/)]);
   });
 
   it('cancels one rpc and the others go on, also in the middle of large messages', async () => {
