@@ -22,7 +22,7 @@ const GIVE_OBSERVABLE: StreamExtra = { shape: RequestShape.Observable, rule: und
 /** The handlers of `@DrpcMethod()`, whose rpcs are not known before their definitions are loaded. */
 export class MethodHandlers {
   readonly #options: ServiceOptions;
-  #handlers: (readonly [MethodRef, MethodHandler])[] = [];
+  readonly #handlers: (readonly [MethodRef, MethodHandler])[] = [];
 
   constructor(options: ServiceOptions) {
     this.#options = options;
@@ -32,10 +32,9 @@ export class MethodHandlers {
     this.#handlers.push([ref, { callback, extras }]);
   }
 
-  /** Finds their rpcs, once. @throws as {@link bindMethods}; TypeError for a handler that takes what never comes. */
+  /** Finds their rpcs. @throws as {@link bindMethods}; TypeError for a handler that takes what never comes. */
   async bind(): Promise<BoundHandler[]> {
     const bound = await bindMethods(this.#handlers, this.#options);
-    this.#handlers = [];
     return bound.map(({ method, handler: { callback, extras } }) => ({
       rpc: method.rpc,
       callback,

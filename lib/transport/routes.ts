@@ -21,9 +21,10 @@ export interface RoutesOptions {
  * find patterns like `true` or `1e3`.
  */
 export class Routes {
-  readonly #routes = new Map<string, Route>();
   readonly #options: RoutesOptions;
-  readonly #methods: MethodHandlers;
+  #routes = new Map<string, Route>();
+  /** Handlers whose rpcs are not known yet. */
+  #methods: MethodHandlers;
 
   constructor(options: RoutesOptions) {
     this.#options = options;
@@ -49,30 +50,26 @@ export class Routes {
     const rpc = patternToRpc(pattern, this.#options.maxPatternLength);
     const method = readMethodExtra(extras);
     if (method) this.#methods.add(method, handler, extras);
-    else this.#add(this.#route(rpc, handler, isEvent, extras));
+    else addRoute(this.#routes, this.#route(rpc, handler, isEvent, extras));
     return rpc;
   }
 
-  /** Loads what the handlers need. @throws Error that names a package or a definition that is missing. */
+  /**
+   * Loads what the handlers need. It is all or nothing: once what was wrong is mended, it may be called again.
+   * @throws Error that names a package or a definition that is missing.
+   */
   async load(): Promise<void> {
-    for (const { rpc, callback, extras, answersOnce } of await this.#methods.bind()) {
-      this.#add({ ...this.#route(rpc, callback, false, extras), answersOnce });
-    }
-    for (const route of this.#routes.values()) {
+    const methods = (await this.#methods.bind()).map(({ rpc, callback, extras, answersOnce }) => ({
+      ...this.#route(rpc, callback, false, extras),
+      answersOnce,
+    }));
+    for (const route of [...this.#routes.values(), ...methods]) {
       if (route.rule) route.validate ??= await loadMessageValidator(route.rule);
     }
-  }
-
-  #add(route: Route): void {
-    const { rpc, isEvent } = route;
-    const known = this.#routes.get(rpc);
-    if (!known) this.#routes.set(rpc, route);
-    else if (!known.isEvent || !isEvent) throw duplicate(rpc, known.isEvent, isEvent);
-    else if (known.encoding.name !== route.encoding.name) {
-      throw new Error(
-        `event handlers of "${escapeName(rpc)}" have encodings ${known.encoding.name} and ${route.encoding.name}: all of a pattern have the same`,
-      );
-    } else known.handlers.push(...route.handlers);
+    const routes = new Map(this.#routes);
+    for (const route of methods) addRoute(routes, route);
+    this.#routes = routes;
+    this.#methods = new MethodHandlers(this.#options.protobuf);
   }
 
   #route(
@@ -100,6 +97,18 @@ export class Routes {
       validate: undefined,
     };
   }
+}
+
+function addRoute(routes: Map<string, Route>, route: Route): void {
+  const { rpc, isEvent } = route;
+  const known = routes.get(rpc);
+  if (!known) routes.set(rpc, route);
+  else if (!known.isEvent || !isEvent) throw duplicate(rpc, known.isEvent, isEvent);
+  else if (known.encoding.name !== route.encoding.name) {
+    throw new Error(
+      `event handlers of "${escapeName(rpc)}" have encodings ${known.encoding.name} and ${route.encoding.name}: all of a pattern have the same`,
+    );
+  } else known.handlers.push(...route.handlers);
 }
 
 function duplicate(rpc: string, isKnownEvent: boolean, isEvent: boolean): Error {

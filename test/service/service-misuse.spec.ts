@@ -1,8 +1,13 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Metadata as GrpcMetadata } from '@grpc/grpc-js';
 import { Controller, type Type } from '@nestjs/common';
 import { MessagePattern } from '@nestjs/microservices';
-import { EMPTY, firstValueFrom, from, NEVER, of, type Observable } from 'rxjs';
-import { describe, expect, it } from 'vitest';
+import { Test } from '@nestjs/testing';
+import { EMPTY, firstValueFrom, from, NEVER, of, reduce, type Observable } from 'rxjs';
+import { describe, expect, it, onTestFinished } from 'vitest';
 
 import {
   DrpcClient,
@@ -99,6 +104,49 @@ describe('a server of protobuf services', () => {
       'loader option unset',
     );
     expect(make({ ...all, ...more, json: true, includeDirs: [] })).not.toThrow();
+  });
+
+  it.each([
+    ['a file that is not there', undefined],
+    ['a definition that is wrong', 'rpc Sum(Number) returns (Number);'],
+  ])('serves all once it listens, after it could not because of %s', async (_what, wrong) => {
+    @Controller()
+    class Sums {
+      @DrpcMethod('Sums', 'Echo')
+      echo({ value }: { value: number }): object {
+        return { value };
+      }
+
+      @DrpcMethod('Sums', 'Sum')
+      sum(@DrpcStream() numbers: Observable<{ value: number }>): Observable<{ value: number }> {
+        return numbers.pipe(reduce((sum, { value }) => ({ value: sum.value + value })));
+      }
+    }
+    const folder = mkdtempSync(join(tmpdir(), 'drpc-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    const protoPath = join(folder, 'sums.proto');
+    const define = (sum: string) =>
+      writeFileSync(
+        protoPath,
+        `syntax = "proto3"; package sums; message Number { int32 value = 1; }
+        service Sums { rpc Echo(Number) returns (Number); ${sum} }`,
+      );
+    if (wrong !== undefined) define(wrong);
+    const server = new DrpcServer({ port: 0, protoPath });
+    const module = await Test.createTestingModule({ controllers: [Sums] }).compile();
+    const app = module.createNestMicroservice({ strategy: server });
+    app.useLogger(false);
+    onTestFinished(() => app.close());
+    await expect(app.listen()).rejects.toThrow(wrong === undefined ? 'sums.proto' : 'takes a stream');
+
+    define('rpc Sum(stream Number) returns (Number);');
+    await app.listen();
+
+    const client = new DrpcClient({ port: (server.address() as AddressInfo).port, protoPath });
+    onTestFinished(() => client.close());
+    const sums = untyped(client.getService('Sums'));
+    expect(await firstValueFrom(sums['echo']!({ value: 4 }))).toEqual({ value: 4 });
+    expect(await firstValueFrom(sums['sum']!(from([{ value: 1 }, { value: 2 }])))).toEqual({ value: 3 });
   });
 
   it('takes an empty package beside files: it is every package', () => {
