@@ -255,11 +255,15 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     task: (endHook: () => void) => Promise<void>,
     failed: (error: unknown) => void,
   ): void {
+    let hasBegun = false;
     try {
       // Typed void, but it gives back what the start hook does, which is a promise as a rule.
-      const done: unknown = this.runWithProcessingHooks(context, (endHook) =>
-        task(() => this.#runEndHook(context, endHook)),
-      );
+      const done: unknown = this.runWithProcessingHooks(context, async (endHook) => {
+        // A hook that goes on twice has one call nevertheless.
+        if (hasBegun) return;
+        hasBegun = true;
+        await task(() => this.#runEndHook(context, endHook));
+      });
       if (done instanceof Promise) done.catch(failed);
     } catch (error) {
       failed(error);

@@ -365,6 +365,32 @@ describe('processing hooks', () => {
     ]);
   });
 
+  it.each([
+    ['value', ['method', 'end value']],
+    ['event', ['event', 'end event']],
+    ['values', ['last value', 'end values']],
+  ])('run the handler once, whatever the start hook does: %s', async (rpc, entries) => {
+    const service = await TestService.start([TracedController], {
+      prepare: (_app, server) => {
+        server.setOnProcessingStartHook((_transportId, _context, done) => {
+          // At once, and once more when that is over.
+          void done();
+          void done()
+            .then(done)
+            .then(() => log.add('again'));
+        });
+        server.setOnProcessingEndHook((_transportId, context) =>
+          log.add(`end ${(context as DrpcContext).pattern}`),
+        );
+      },
+    });
+    const caller = await service.connect();
+    await caller.open(rpc, [1]).rest();
+    await log.seen('again');
+    await caller.fence();
+    expect(log.entries.filter((entry) => entry !== 'again')).toEqual(entries);
+  });
+
   it('may hold a call back: one that is canceled meanwhile never begins', async () => {
     let begin!: () => void;
     const held = new Promise<void>((resolve) => {
