@@ -151,8 +151,16 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
         this.#endHook = endHook;
         await this.#invoke(data);
       },
-      (error) => this.error(new UnhandledException(error)),
+      (error) => this.#hookFailed(new UnhandledException(error)),
     );
+  }
+
+  #hookFailed(thrown: UnhandledException): void {
+    if (this.#state === State.Ended) return;
+    if (this.#state === State.Held) return this.error(thrown);
+    // The handler has begun: it is stopped by what ends its stream.
+    if (!this.#stream.isTerminated) this.#sendError(thrown);
+    this.#result?.cancel();
   }
 
   async #invoke(data: unknown): Promise<void> {

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { once } from 'node:events';
 import {
   Controller,
   Inject,
@@ -33,7 +34,7 @@ import {
   type RequestContext,
 } from '@nestjs/microservices';
 import { DRPC_TRANSPORT, DrpcContext, DrpcMetadata, DrpcServer, DrpcStream } from 'nestjs-drpc';
-import { concat, defer, map, NEVER, of, Observable, throwError } from 'rxjs';
+import { concat, defer, finalize, map, NEVER, of, Observable, throwError } from 'rxjs';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { EventLog } from './helpers/event-log.js';
 import { TestService } from './helpers/test-service.js';
@@ -250,6 +251,21 @@ describe('processing hooks', () => {
       return NEVER;
     }
 
+    @MessagePattern('watched')
+    watched(): Observable<never> {
+      return defer(() => {
+        log.add('method');
+        return NEVER;
+      }).pipe(finalize(() => log.add('stopped')));
+    }
+
+    @MessagePattern('waits')
+    async waits(@Ctx() { signal }: DrpcContext): Promise<void> {
+      log.add('method');
+      await once(signal, 'abort');
+      log.add('stopped');
+    }
+
     @MessagePattern('generator')
     async *generator(): AsyncGenerator<number> {
       yield* [1, 2];
@@ -390,6 +406,23 @@ describe('processing hooks', () => {
     await caller.fence();
     expect(log.entries.filter((entry) => entry !== 'again')).toEqual(entries);
   });
+
+  it.each(['watched', 'waits'])(
+    'stop a handler that has begun when the start hook fails: %s',
+    async (rpc) => {
+      const hook = (_transportId: unknown, _context: unknown, done: () => Promise<unknown>): unknown => {
+        void done();
+        return log.seen('method').then(() => Promise.reject(new Error('any')));
+      };
+      const service = await TestService.start([TracedController], {
+        prepare: (_app, server) => server.setOnProcessingStartHook(hook),
+      });
+      const caller = await service.connect();
+      await expect(caller.call(rpc, 1)).rejects.toMatchObject({ code: 2, message: 'Internal server error' });
+      await caller.fence();
+      expect(log.entries).toEqual(['method', 'stopped']);
+    },
+  );
 
   it('may hold a call back: one that is canceled meanwhile never begins', async () => {
     let begin!: () => void;
