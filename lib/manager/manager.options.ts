@@ -54,6 +54,8 @@ export interface ManagerOptions {
   sendQueueSize?: number;
   /** The same for all streams of the connection. Default: 64 MiB. */
   maxQueuedBytes?: number;
+  /** The same over all connections of a server. Default: none. */
+  sendBudget?: MemoryBudget;
   /** Bytes appended and not yet at the socket before senders wait. Default: 1 MiB. */
   writerBufferSize?: number;
   /** Beyond this, streams that send much wait their turn. Default: 128 KiB. */
@@ -74,7 +76,9 @@ export interface ManagerOptions {
   isFedByHand?: boolean;
 }
 
-export type ResolvedManagerOptions = Required<Omit<ManagerOptions, 'receiveBudget' | 'role' | 'preamble'>>;
+export type ResolvedManagerOptions = Required<
+  Omit<ManagerOptions, 'receiveBudget' | 'sendBudget' | 'role' | 'preamble'>
+>;
 
 /**
  * Fills the defaults in; an explicit `undefined` means the default as well.

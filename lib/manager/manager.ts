@@ -87,6 +87,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   readonly #pending: PendingInvokes;
   readonly #usedIds = new UsedIds();
   readonly #budget: MemoryBudget | undefined;
+  readonly #sendBudget: MemoryBudget | undefined;
   #errorForm: ErrorForm;
   #sendWindow: number;
   #recvWindow: number;
@@ -102,7 +103,8 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   #isDrainingSilently = false;
 
   #heldBytes = 0;
-  #queuedBytes = 0;
+  /** What waits to be sent, as the send budget counts it. */
+  readonly #queued = { heldBytes: 0, freeMost: (excess: string): void => this.#failMostQueued(excess) };
   #work = 0;
   #isWaitingForWriter = false;
 
@@ -125,6 +127,8 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     this.#recvWindow = this.#options.recvWindow;
     this.#budget = options.receiveBudget;
     this.#budget?.join(this);
+    this.#sendBudget = options.sendBudget;
+    this.#sendBudget?.join(this.#queued);
     const mode = options.preamble;
     const greeting = this.isServer ? new Greeting(typeof mode === 'string' ? mode : 'accept') : undefined;
     this.#reading = new Reading(duplex, this, this.#options, greeting);
@@ -190,7 +194,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   /** Bytes that sources left to be sent and that wait for credit or room. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queued.heldBytes;
   }
 
   /** Chunks received so far: any of them is a sign of life. */
@@ -265,6 +269,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     this.#streams.close(cause);
     for (const stream of [...this.#unnumbered]) stream.cancel(cause);
     this.#unnumbered.clear();
+    this.#sendBudget?.leave(this.#queued);
     this.#leaveBudget();
     this.#resolveIfClosed();
     this.#hooks.terminated?.(cause);
@@ -352,17 +357,14 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   }
 
   countQueued(stream: Stream, delta: number): void {
-    this.#queuedBytes += delta;
-    if (delta <= 0 || this.#queuedBytes <= this.#options.maxQueuedBytes) return;
-    let greatest = this.#streams.greatest((candidate) => candidate.queuedBytes) ?? stream;
-    for (const candidate of this.#unnumbered) {
-      if (candidate.queuedBytes > greatest.queuedBytes) greatest = candidate;
-    }
-    greatest.fail(
-      new DrpcError(
-        DrpcCode.ResourceExhausted,
-        `${this.#queuedBytes} bytes wait to be sent on this connection: at most ${this.#options.maxQueuedBytes} may; this stream holds most of them (${greatest.queuedBytes})`,
-      ),
+    const queued = this.#queued;
+    queued.heldBytes += delta;
+    this.#sendBudget?.count(delta);
+    const { maxQueuedBytes } = this.#options;
+    if (delta <= 0 || queued.heldBytes <= maxQueuedBytes) return;
+    this.#failMostQueued(
+      `${queued.heldBytes} bytes on this connection, where at most ${maxQueuedBytes} may be`,
+      stream,
     );
   }
 
@@ -402,6 +404,20 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
       new DrpcError(
         DrpcCode.ResourceExhausted,
         `too much memory is held for messages that nobody reads: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
+      ),
+    );
+  }
+
+  /** @param counted the stream that is being counted, which may be in no set yet */
+  #failMostQueued(excess: string, counted?: Stream): void {
+    let greatest = this.#streams.greatest((stream) => stream.queuedBytes) ?? counted;
+    for (const stream of this.#unnumbered) {
+      if (!greatest || stream.queuedBytes > greatest.queuedBytes) greatest = stream;
+    }
+    greatest?.fail(
+      new DrpcError(
+        DrpcCode.ResourceExhausted,
+        `too much waits to be sent: ${excess}; the stream that holds most ends (${greatest.queuedBytes} bytes)`,
       ),
     );
   }

@@ -59,6 +59,8 @@ export interface DrpcServerOptions extends ConnectionLimits, ServiceOptions {
   maxHandlers?: number;
   /** Bytes of received messages that all connections may hold. Default: 512 MiB. */
   maxServerReceivedBytes?: number;
+  /** Bytes that may wait to be sent on all connections. Default: 1 GiB. */
+  maxServerQueuedBytes?: number;
   /** Longest name of an rpc. Default: 4 KiB. */
   maxPatternLength?: number;
   /** How long a TLS handshake may take. Default: 10 s. */
@@ -74,6 +76,7 @@ export const SERVER_LIMITS = {
   maxStreams: { default: 1000, min: 1, max: MAX_SIZE },
   maxHandlers: { default: 10_000, min: 1, max: MAX_SIZE },
   maxServerReceivedBytes: { default: 512 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },
+  maxServerQueuedBytes: { default: 1024 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },
   maxPatternLength: { default: MAX_PATTERN_LENGTH, min: 1, max: MAX_PATTERN_LENGTH },
   tlsHandshakeTimeout: { default: 10_000, min: 1, max: MAX_TIME },
 } satisfies Record<string, NumberRule>;

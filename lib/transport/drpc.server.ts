@@ -45,6 +45,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   readonly #events = new EventEmitter();
   readonly #peerLog = new PeerLog(this.logger);
   readonly #receiveBudget: MemoryBudget;
+  readonly #sendBudget: MemoryBudget;
   readonly #untracedStartHook = this.onProcessingStartHook;
   readonly #unpinned = new Set<string>();
   #pins: HandlerPins | undefined;
@@ -62,6 +63,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     this.#options = resolveServerOptions(options);
     this.#routes = new Routes(this.#options);
     this.#receiveBudget = new MemoryBudget(this.#options.maxServerReceivedBytes);
+    this.#sendBudget = new MemoryBudget(this.#options.maxServerQueuedBytes);
     this.#dispatcher = new Dispatcher(this.#routes, this.#options, {
       isTraced: () =>
         this.onProcessingEndHook !== undefined || this.onProcessingStartHook !== this.#untracedStartHook,
@@ -203,7 +205,12 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
 
   #connectionSet(): ConnectionSet {
     const { maxConnections, maxPatternLength } = this.#options;
-    const options = { ...this.#options, maxNameSize: maxPatternLength, receiveBudget: this.#receiveBudget };
+    const options = {
+      ...this.#options,
+      maxNameSize: maxPatternLength,
+      receiveBudget: this.#receiveBudget,
+      sendBudget: this.#sendBudget,
+    };
     return new ConnectionSet(options, maxConnections, {
       opened: (peer) => this.#emit('connection', peer),
       accept: (stream, peer) => this.#dispatcher.accept(stream, peer),

@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { MemoryBudget, type BudgetMember } from '../../lib/manager/memory-budget.js';
-import { closeSend, invoke, message, part } from '../helpers/frames.js';
+import { cancel, closeSend, invoke, message, part } from '../helpers/frames.js';
 import { RawPeer } from '../helpers/raw-peer.js';
 
 function member(heldBytes: number, freed: string[], name: string): BudgetMember {
@@ -91,6 +91,50 @@ describe('MemoryBudget', () => {
       expect(gone.manager.heldBytes).toBe(0);
       expect(call.sink.take()).toEqual(['terminated', expect.stringMatching(/^end code 8/)]);
       expect(receiveBudget.used).toBe(peer.manager.heldBytes);
+    });
+  });
+
+  describe('of what a server has to send', () => {
+    /** A connection whose writer is full, and the stream that waits on it. */
+    function waiting(sendBudget: MemoryBudget, size: number) {
+      const peer = RawPeer.ofServer({ sendBudget, writerBufferSize: 1 });
+      const [filling, { stream }] = [peer.invoke(invoke(1)), peer.invoke(invoke(2))];
+      filling.stream.trySend('x');
+      stream.trySend(Buffer.alloc(size));
+      return { peer, stream };
+    }
+
+    it('ends the stream that holds most of the connection that holds most', () => {
+      const budget = new MemoryBudget(10_000);
+      const small = waiting(budget, 4000);
+      const great = waiting(budget, 5000);
+      expect(budget.used).toBe(4000 + 192 + 5000 + 192);
+      small.stream.trySend(Buffer.alloc(500));
+      expect([small.stream.canSend, great.stream.canSend]).toEqual([true, false]);
+      expect(great.stream.cause).toMatchObject({
+        code: 8,
+        message:
+          'too much waits to be sent: 10076 bytes on all connections, where at most 10000 may be; the stream that holds most ends (5192 bytes)',
+      });
+      expect(budget.used).toBe(small.peer.manager.queuedBytes);
+    });
+
+    it('counts nothing of what was sent, canceled, or was to go to a connection that is gone', () => {
+      const budget = new MemoryBudget(10_000);
+      const [sent, canceled, gone] = [1000, 1000, 1000].map((size) => waiting(budget, size));
+      expect(budget.used).toBe(3 * 1192);
+      sent!.peer.sent();
+      canceled!.peer.send(cancel(2, 2));
+      gone!.peer.manager.receiveEnd();
+      expect(budget.used).toBe(0);
+    });
+
+    it('forgets a connection that is gone', () => {
+      const budget = new MemoryBudget(10_000);
+      const [join, leave] = [vi.spyOn(budget, 'join'), vi.spyOn(budget, 'leave')];
+      waiting(budget, 1000).peer.manager.receiveEnd();
+      expect(join).toHaveBeenCalledTimes(1);
+      expect(leave.mock.calls).toEqual(join.mock.calls);
     });
   });
 });

@@ -142,7 +142,7 @@ describe('An Observable that can not wait', () => {
     await expect(rest(most!)).rejects.toMatchObject({
       code: 8,
       message: expect.stringMatching(
-        /^\d+ bytes wait to be sent on this connection: at most 1536000 may; this stream holds most of them/,
+        /^too much waits to be sent: \d+ bytes on this connection, where at most 1536000 may be; the stream that holds most ends/,
       ) as string,
     });
     expect(await Promise.all([rest(first!), rest(last!)])).toEqual([5, 7]);

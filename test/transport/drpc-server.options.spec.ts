@@ -31,6 +31,7 @@ describe('resolveServerOptions', () => {
       maxStreams: 1000,
       maxHandlers: 10_000,
       maxServerReceivedBytes: 512 * 1024 * 1024,
+      maxServerQueuedBytes: 1024 * 1024 * 1024,
       maxPatternLength: 4096,
       tlsHandshakeTimeout: 10_000,
     });

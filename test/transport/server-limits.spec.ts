@@ -1,8 +1,9 @@
 import { connect, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { Controller, Logger } from '@nestjs/common';
-import { MessagePattern } from '@nestjs/microservices';
+import { MessagePattern, Payload } from '@nestjs/microservices';
 import { DrpcError, DrpcStream } from 'nestjs-drpc';
+import { finalize, map, range, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { EventLog, Gate } from './helpers/event-log.js';
 import { TestService } from './helpers/test-service.js';
@@ -154,6 +155,38 @@ describe('limits of a DrpcServer', () => {
     expect(await Promise.race(ends)).toBe(8);
     gate.open();
     expect((await Promise.all(ends)).filter((end) => end === 8)).toHaveLength(1);
+  });
+
+  it('lets no more wait to be sent on all connections than maxServerQueuedBytes', async () => {
+    const log = new EventLog();
+    @Controller()
+    class BulkController {
+      @MessagePattern('bulk')
+      bulk(@Payload() count: number): Observable<string> {
+        return range(0, count).pipe(
+          map(() => 'x'.repeat(100_000)),
+          finalize(() => log.add(`given ${count}`)),
+        );
+      }
+    }
+    const service = await TestService.start([BulkController], {
+      over: 'memory',
+      server: { maxServerQueuedBytes: 1_500_000 },
+    });
+    const [great, small] = [await service.connect(), await service.connect()];
+    // Nobody reads.
+    for (const { socket } of [great, small]) socket.pause();
+    const first = great.all('bulk', 12);
+    await log.seen('given 12');
+    const second = small.all('bulk', 9);
+    await log.seen('given 9');
+    for (const { socket } of [great, small]) socket.resume();
+    await expect(first).rejects.toMatchObject({
+      code: 8,
+      message: expect.stringMatching(/^too much waits to be sent: \d+ bytes on all connections/) as string,
+    });
+    expect(await second).toHaveLength(9);
+    expect(await great.all('bulk', 14)).toHaveLength(14);
   });
 
   it('limits the log lines that peers cause', async () => {
