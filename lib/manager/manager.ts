@@ -283,18 +283,24 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   /**
    * Ends the connection in peace: writes what waits, sends FIN, and goes on reading until the peer's FIN or
-   * for `timeout` ms, since a socket closed with unread input is reset and loses what was sent last.
+   * for `timeout` ms, since a socket closed with unread input is reset and loses what was sent last. The writing is
+   * part of `timeout`: a peer that reads too slowly for that loses the rest, unless it is given time of its own.
+   * @param timeToWrite so many ms more, for what waits alone
    */
-  finish(cause: Error, timeout: number): void {
+  finish(cause: Error, timeout: number, timeToWrite = 0): void {
     if (this.#cause) return;
     this.#finishCause ??= cause;
-    const timer = this.clock.after(timeout, () => this.terminate(cause));
-    void this.closed.then(() => timer.cancel());
+    const endAfter = (ms: number): void => {
+      const timer = this.clock.after(ms, () => this.terminate(cause));
+      void this.closed.then(() => timer.cancel());
+    };
+    endAfter(timeToWrite + timeout);
     this.writer.whenDrained(() => {
       if (this.#cause) return;
       this.#duplex.end();
       // Whatever still wants to be written (a pong, say) would be a fault of the socket, and reset it.
       this.writer.stop(cause);
+      if (timeToWrite > 0) endAfter(timeout);
     });
   }
 

@@ -53,7 +53,7 @@ export class ConnectionSet {
     this.#connections.add(connection);
     this.#hooks.opened(connection.peer);
     if (this.#drainReason !== undefined) connection.drain(this.#drainReason);
-    if (this.#cause) connection.finish(this.#cause, FINISH_TIMEOUT);
+    if (this.#cause) connection.finish(this.#cause, FINISH_TIMEOUT, 0);
   }
 
   /** Takes no more calls; those that were taken go on. */
@@ -62,11 +62,11 @@ export class ConnectionSet {
     for (const connection of this.#connections) connection.drain(reason);
   }
 
-  /** Writes what waits and closes all connections in peace. */
-  async finish(cause: ClosedError): Promise<void> {
+  /** Writes what waits, for `timeToWrite` ms at least, and closes all connections in peace. */
+  async finish(cause: ClosedError, timeToWrite: number): Promise<void> {
     this.#cause = cause;
     const connections = [...this.#connections];
-    for (const connection of connections) connection.finish(cause, FINISH_TIMEOUT);
+    for (const connection of connections) connection.finish(cause, FINISH_TIMEOUT, timeToWrite);
     await Promise.all(connections.map(({ closed }) => closed));
   }
 }

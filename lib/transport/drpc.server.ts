@@ -113,7 +113,8 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
 
   /**
    * Stops accepting, tells the clients, lets calls and events in flight finish for `gracePeriod`, then cancels
-   * them with code 14 and closes the connections. May be called again; the server may listen again afterwards.
+   * them with code 14 and closes the connections. What has been answered and is not yet written has as long, and a
+   * client 2 s to close its end. May be called again; the server may listen again afterwards.
    */
   close(): Promise<void> {
     if (!this.#listener) return this.#closing ?? Promise.resolve();
@@ -173,11 +174,13 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   async #close(listener: DrpcListener): Promise<void> {
     await this.#starting?.catch(() => undefined);
     const cause = new ClosedError('the server is shutting down');
+    const graceEnds = performance.now() + this.#options.gracePeriod;
     listener.stop();
     this.#connections?.drain(cause.message);
     await this.#waitForCalls();
     this.#dispatcher.cancel(cause);
-    await this.#connections?.finish(cause);
+    // An answer that is on its way is not there yet: a slow reader has the rest of the time to take it.
+    await this.#connections?.finish(cause, Math.max(graceEnds - performance.now(), 0));
     await listener.close();
     this.#listener = undefined;
     this._status$.next(DrpcStatus.Disconnected);

@@ -34,8 +34,8 @@ export class ServerConnection {
     this.#server.drain(reason);
   }
 
-  /** Writes what waits and closes in peace; breaks off after `timeout` ms. */
-  finish(cause: Error, timeout: number): void {
-    this.#server.manager.finish(cause, timeout);
+  /** Writes what waits and closes in peace; see {@link Manager.finish}. */
+  finish(cause: Error, timeout: number, timeToWrite: number): void {
+    this.#server.manager.finish(cause, timeout, timeToWrite);
   }
 }

@@ -771,6 +771,39 @@ describe('Manager: draining', () => {
     expect(peer.manager.cause).toBe(cause);
   });
 
+  it('finish() counts the writing into its time', () => {
+    const { peer, call } = withCall('server');
+    call.stream.trySend('owed');
+    const cause = new ClosedError('server closed');
+    peer.manager.finish(cause, 2000);
+    peer.clock.advance(2000);
+    expect(peer.manager.cause).toBe(cause);
+    expect(peer.sent()).toEqual([]);
+  });
+
+  it.each([
+    ['a peer that takes what it is owed, and not the FIN', 9000, 11_000],
+    ['one that takes it in the last moment: no longer than both times', 11_500, 12_000],
+    ['one that takes nothing: no longer either', Infinity, 12_000],
+  ])('finish() gives what waits time of its own: %s', async (_what, takenAt, endsAt) => {
+    const { peer, call } = withCall('server');
+    call.stream.trySend('owed');
+    const cause = new ClosedError('server closed');
+    peer.manager.finish(cause, 2000, 10_000);
+    const written: string[] = [];
+    if (takenAt < endsAt) {
+      peer.clock.advance(takenAt);
+      written.push(...peer.sent());
+    }
+    peer.clock.advance(endsAt - 1 - peer.clock.now());
+    expect(peer.cause).toBeUndefined();
+    peer.clock.advance(1);
+    expect(peer.manager.cause).toBe(cause);
+    expect(written).toEqual(takenAt < endsAt ? ['Message s1 m1 owed'] : []);
+    await peer.manager.closed;
+    expect(peer.clock.pendingTimers).toBe(0);
+  });
+
   it('finish() makes no fault of what still wants to be written', async () => {
     const { peer, call } = withCall('server');
     const cause = new ClosedError('server closed');

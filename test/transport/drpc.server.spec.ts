@@ -350,6 +350,34 @@ describe('DrpcServer.close', () => {
     await closed;
   });
 
+  it('gives a slow reader the rest of the grace period to take answers that are on their way', async () => {
+    @Controller()
+    class LargeController {
+      @MessagePattern('large')
+      large(): string {
+        return 'x'.repeat(150_000);
+      }
+    }
+    const service = await TestService.start([LargeController], {
+      over: 'memory',
+      server: { gracePeriod: 10_000 },
+    });
+    const caller = await service.connect();
+    caller.socket.pause();
+    const answer = caller.call('large', 1);
+    const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
+    await nextTurn();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const closed = service.server.close();
+    await nextTurn();
+    vi.advanceTimersByTime(9000);
+    caller.socket.resume();
+    expect(await answer).toHaveLength(150_000);
+    await closed;
+  });
+
   it('may be called twice, at once and one after the other, and on a server that never listened', async () => {
     const server = new DrpcServer({ port: 0 });
     await server.close();
