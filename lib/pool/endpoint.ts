@@ -110,7 +110,7 @@ export class Endpoint {
     return count;
   }
 
-  /** How long a serial server may take to say that it reads on, in ms. */
+  /** How long a server may take to say that it reads on, in ms. */
   get checkTimeout(): number {
     return this.#host.options.conn.handshakeTimeout ?? DEFAULT_HANDSHAKE_TIMEOUT;
   }
@@ -156,6 +156,12 @@ export class Endpoint {
     if (!link.isDraining) this.#leave(link, cause);
     // Also where the connection was left before, for a reason of our own: only now are these known not to begin.
     link.moveUnstarted(cause);
+    this.finishIdle(link);
+  }
+
+  /** Makes no more calls on this connection; those that it has go on. */
+  leave(link: Link, cause: Error): void {
+    if (!link.isDraining) this.#leave(link, cause);
     this.finishIdle(link);
   }
 
@@ -259,7 +265,7 @@ export class Endpoint {
     this.#host.lost(link, cause);
   }
 
-  /** Uses the connection no more: its server said so. */
+  /** Uses the connection no more: its server said so, or does not read. */
   #leave(link: Link, cause: Error): void {
     link.isDraining = true;
     // A few in a row are a deployment that goes on; a server that says so to every connection gets its pauses.

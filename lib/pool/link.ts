@@ -39,16 +39,22 @@ export class Link implements Balanced {
   isDraining = false;
 
   readonly #host: LinkHost;
+  /** Whether it carries many calls, and one that its handler does not read can stop them all. */
+  readonly #hasNoWindows: boolean;
   readonly #chunksBefore: number;
   readonly #calls = new LinkedList<LinkedCall>();
   #load = 0;
   #isSoonFree = false;
+  /** A check among other calls is under way, and what has happened since asks for one more. */
+  #isChecking = false;
+  #isCheckDue = false;
 
   constructor(host: LinkHost, endpoint: Endpoint, conn: PeerConn, maxStreams: number, generation: number) {
     this.#host = host;
     this.endpoint = endpoint;
     this.conn = conn;
     this.isSerial = conn.profile === 'storj';
+    this.#hasNoWindows = conn.profile === 'cockroach';
     this.capacity = Math.min(conn.maxStreams, maxStreams);
     this.#chunksBefore = conn.manager.chunks;
     this.since = host.clock.now();
@@ -88,9 +94,12 @@ export class Link implements Balanced {
   remove(call: LinkedCall): void {
     this.#calls.remove(call);
     this.#load--;
-    if (!this.isSerial) return this.#host.freed(this);
-    this.idleSince = this.#host.clock.now();
     const { stream, hasRequestStream } = call;
+    if (!this.isSerial) {
+      if (this.#hasNoWindows && stream && isGivenUp(stream)) this.#checkAmongOthers();
+      return this.#host.freed(this);
+    }
+    this.idleSince = this.#host.clock.now();
     if (stream && this.isUsable && !this.#readsOnAfter(stream, hasRequestStream)) {
       this.#check(stream, hasRequestStream);
     } else this.#host.freed(this);
@@ -123,11 +132,41 @@ export class Link implements Balanced {
     // A handler that was given up may take its time.
     this.#isSoonFree = stream.isEndedWell;
     this.#load++;
-    new ReadCheck(this.conn, this.endpoint.checkTimeout, () => {
-      this.#isSoonFree = false;
-      this.#load--;
-      if (stream.isEndedWell && !hasRequestStream) this.endpoint.learnThatItReads(stream.rpc);
-      this.#host.freed(this);
-    });
+    new ReadCheck(
+      this.conn,
+      this.endpoint.checkTimeout,
+      () => {
+        this.#isSoonFree = false;
+        this.#load--;
+        if (stream.isEndedWell && !hasRequestStream) this.endpoint.learnThatItReads(stream.rpc);
+        this.#host.freed(this);
+      },
+      (cause) => this.conn.manager.terminate(cause),
+    );
   }
+
+  /**
+   * The server may be slow only, as long as a handler takes its time: calls that run here go on, whatever comes of
+   * them, and new ones go elsewhere.
+   */
+  #checkAmongOthers(): void {
+    this.#isCheckDue = true;
+    if (this.#isChecking || !this.isUsable) return;
+    this.#isCheckDue = false;
+    this.#isChecking = true;
+    new ReadCheck(
+      this.conn,
+      this.endpoint.checkTimeout,
+      () => {
+        this.#isChecking = false;
+        if (this.#isCheckDue) this.#checkAmongOthers();
+      },
+      (cause) => this.endpoint.leave(this, cause),
+    );
+  }
+}
+
+/** Whether the server may still be at work on a call that has ended here. */
+function isGivenUp(stream: Stream): boolean {
+  return stream.id !== 0 && !stream.isEndedByPeer && !stream.isEndedWell;
 }

@@ -7,9 +7,10 @@ import type { Stream, StreamSink } from '../stream/stream.js';
 export const CHECK_RPC = '/nestjs.drpc.v1.Control/Check';
 
 /**
- * Finds out whether a server that carries one call a connection still reads there. When a handler ends without
- * taking all it was sent, or goes on after a Cancel, such a server stands still before the next frame, maybe
- * for good, and the next call would hang with it. A connection that does not answer in time is closed.
+ * Finds out whether a server without windows still reads a connection. One that carries one call a connection stands
+ * still, maybe for good, when a handler ends without taking all it was sent, or goes on after a Cancel; one that
+ * carries many does when a handler takes no more of a full queue, and never reads the Cancel that lies behind it. The
+ * next call would hang with it.
  */
 export class ReadCheck implements StreamSink {
   readonly #conn: PeerConn;
@@ -17,13 +18,16 @@ export class ReadCheck implements StreamSink {
   readonly #stream: Stream;
   readonly #timer: Timer;
 
-  /** @param timeout in ms */
-  constructor(conn: PeerConn, timeout: number, passed: () => void) {
-    const { manager } = conn;
+  /**
+   * @param timeout in ms
+   * @param passed told when the server has answered, also if that was too late
+   * @param failed told when it has not in time
+   */
+  constructor(conn: PeerConn, timeout: number, passed: () => void, failed: (cause: ClosedError) => void) {
     this.#conn = conn;
     this.#passed = passed;
-    this.#timer = manager.clock.after(timeout, () =>
-      manager.terminate(
+    this.#timer = conn.manager.clock.after(timeout, () =>
+      failed(
         new ClosedError(`the server stopped reading: it answered nothing for ${timeout} ms after a call`),
       ),
     );

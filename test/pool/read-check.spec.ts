@@ -174,3 +174,107 @@ describe('ReadCheck', () => {
     expect(await client.call('echo', 1)).toEqual([1, 'complete']);
   });
 });
+
+describe('ReadCheck among other calls', () => {
+  /** A server that reads nothing more once a stream has four messages waiting, as cockroachdb/drpc without windows. */
+  async function shared(options: Partial<PoolOptions> = {}, hooks: PoolHooks = {}) {
+    const server = await TestServer.listen({
+      kind: 'plain',
+      handlers: HANDLERS,
+      connection: { recvQueueMessages: 4 },
+    });
+    const settings = { addresses: [server.address], peer: 'cockroach', handshakeTimeout: 500 } as const;
+    const client = new TestPool({ ...settings, ...options }, hooks);
+    await client.pool.connect();
+    const connection = await server.connection(1);
+    return { server, client, connection };
+  }
+
+  const draining = (client: TestPool): boolean[] =>
+    client.pool.connections.map(({ isDraining }) => isDraining);
+
+  it('follows each call that was given up, and none that ended by itself', async () => {
+    const { client, connection } = await shared();
+    await client.call('echo', 1);
+    await client.call('first', undefined, { source: feed(1, 2, 3) });
+    await client.call('fail');
+    for (let i = 1; i <= 2; i++) {
+      const { call } = client.start('hang');
+      await connection.running('hang', i);
+      call.cancel();
+      await connection.running(CHECK_RPC, i);
+    }
+    expect(connection.started).toEqual(['echo', 'first', 'fail', 'hang', CHECK_RPC, 'hang', CHECK_RPC]);
+    await client.call('echo', 1);
+    expect([client.clock.pendingTimers, draining(client)]).toEqual([0, [false]]);
+  });
+
+  it('is made once for calls given up together, and once more for those that are meanwhile', async () => {
+    const { client, connection } = await shared();
+    const calls = [1, 2, 3, 4].map(() => client.start('hang').call);
+    await connection.running('hang', 4);
+    for (const call of calls) call.cancel();
+    await connection.running(CHECK_RPC, 2);
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(connection.started.filter((rpc) => rpc === CHECK_RPC)).toHaveLength(2);
+    expect(client.pool.connections).toHaveLength(1);
+  });
+
+  it('does not follow what was never sent', async () => {
+    const { client, connection } = await shared({ writerBufferSize: 1 });
+    client.clock.hold();
+    const { seen } = client.start('echo', 1);
+    // Its Invoke waits for the writer.
+    client.start('hang').call.cancel();
+    client.clock.release();
+    await seen.ended;
+    await client.call('echo', 2);
+    expect(connection.started).toEqual(['echo', 'echo']);
+  });
+
+  it('makes new calls elsewhere when a handler has stopped the connection; those that run go on', async () => {
+    const causes: (string | undefined)[] = [];
+    const { client, connection, server } = await shared(
+      {},
+      { status: (_status, cause) => causes.push(cause?.message) },
+    );
+    const running = client.start('hang');
+    await connection.running('hang', 1);
+    const { call } = client.start('stubborn', undefined, { source: feed(...Array(10).keys()) });
+    await connection.running('stubborn', 1);
+    call.cancel();
+    // It lies behind what nobody takes.
+    const stuck = client.start('echo', 'stuck', { timeout: 10_000 });
+
+    client.clock.advance(500);
+
+    expect(causes).toContain('the server stopped reading: it answered nothing for 500 ms after a call');
+    expect(await client.call('echo', 'next')).toEqual(['next', 'complete']);
+    expect(server.connections).toHaveLength(2);
+    expect(draining(client)).toEqual([true, false]);
+    expect([running.seen.events, stuck.seen.events]).toEqual([[], []]);
+
+    // The last call that it has takes it along.
+    stuck.call.cancel();
+    running.call.cancel();
+    client.clock.advance(2000);
+    await client.left(1);
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('is not made where windows keep calls apart', async () => {
+    const window = 2 * 1024 * 1024;
+    const server = await TestServer.listen({
+      kind: 'plain',
+      handlers: HANDLERS,
+      connection: { sendWindow: window, recvWindow: window } as never,
+    });
+    const client = new TestPool({ addresses: [server.address], peer: 'cockroach-fc' });
+    const { call } = client.start('hang');
+    const connection = await server.connection(1);
+    await connection.running('hang', 1);
+    call.cancel();
+    await client.call('echo', 1);
+    expect(connection.started).toEqual(['hang', 'echo']);
+  });
+});

@@ -102,7 +102,7 @@ export class ServerConnection {
   readonly #kind: ServerKind;
   readonly #options: TestServerOptions;
   readonly #chunks: Buffer[] = [];
-  readonly #waiting: { rpc: string; resolve: () => void }[] = [];
+  readonly #waiting: { rpc: string; count: number; resolve: () => void }[] = [];
 
   constructor(socket: Socket, kind: ServerKind, options: TestServerOptions) {
     this.socket = socket;
@@ -133,15 +133,19 @@ export class ServerConnection {
       .map(({ data }) => ({ ...decodeMetadata(Buffer.from(data)) }));
   }
 
-  /** Resolves when an rpc has been started. */
-  running(rpc: string): Promise<void> {
-    if (this.started.includes(rpc)) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push({ rpc, resolve }));
+  /** Resolves when an rpc has been started, so many times. */
+  running(rpc: string, count = 1): Promise<void> {
+    if (this.#timesStarted(rpc) >= count) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({ rpc, count, resolve }));
+  }
+
+  #timesStarted(rpc: string): number {
+    return this.started.filter((started) => started === rpc).length;
   }
 
   async #serve(stream: Stream): Promise<void> {
     this.started.push(stream.rpc);
-    for (const { rpc, resolve } of this.#waiting) if (rpc === stream.rpc) resolve();
+    for (const { rpc, count, resolve } of this.#waiting) if (this.#timesStarted(rpc) >= count) resolve();
     const serve = this.#options.handlers?.[stream.rpc];
     if (!serve) {
       stream.sendError(unknownRpc(stream.rpc));
