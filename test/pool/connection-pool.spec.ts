@@ -510,37 +510,35 @@ describe('ConnectionPool with a name', () => {
   const named: Address = { kind: 'tcp', host: 'service.test', port: 0, path: '' };
   const v4 = (...hosts: string[]) => hosts.map((address) => ({ address, family: 4 }));
 
-  it('treats several addresses of a name as several servers', async () => {
-    const one = await serve({ host: '127.0.0.2' });
-    const two = await serve({ host: '127.0.0.3', port: one.port });
-    const client = new TestPool({
-      addresses: [{ ...named, port: one.port }],
-      lookup: async () => v4('127.0.0.2', '127.0.0.3'),
-    });
-    await client.pool.connect();
-    await client.all(2);
-    expect(await spread(client, [one, two], 4)).toEqual([2, 2]);
-  });
-
-  it('meets new servers of a name when one that it knows is lost, not before', async () => {
+  /** Three servers, a name that means the first two of them, and a client that knows it so since a second. */
+  async function connectedByName() {
     const one = await serve({ host: '127.0.0.2' });
     const two = await serve({ host: '127.0.0.3', port: one.port });
     const three = await serve({ host: '127.0.0.4', port: one.port });
-    let hosts = ['127.0.0.2', '127.0.0.3'];
-    let lookups = 0;
+    const name = { means: [one, two], lookups: 0 };
     const client = new TestPool({
       addresses: [{ ...named, port: one.port }],
       lookup: async () => {
-        lookups++;
-        return v4(...hosts);
+        name.lookups++;
+        return v4(...name.means.map(({ address }) => address.host));
       },
     });
     await client.pool.connect();
     await client.all(2);
-    hosts = ['127.0.0.2', '127.0.0.3', '127.0.0.4'];
     client.clock.advance(1000);
+    return { client, name, one, two, three };
+  }
+
+  it('treats several addresses of a name as several servers', async () => {
+    const { client, one, two } = await connectedByName();
+    expect(await spread(client, [one, two], 4)).toEqual([2, 2]);
+  });
+
+  it('meets new servers of a name when one that it knows is lost, not before', async () => {
+    const { client, name, one, two, three } = await connectedByName();
+    name.means = [one, two, three];
     expect(await spread(client, [one, two, three], 6)).toEqual([3, 3]);
-    expect(lookups).toBe(1);
+    expect(name.lookups).toBe(1);
     one.connections[0]!.socket.destroy();
     await three.connection(1);
     await client.all(3);
@@ -548,25 +546,15 @@ describe('ConnectionPool with a name', () => {
   });
 
   it('looks the name up again when a server is lost, and lets go of those that are gone', async () => {
-    const one = await serve({ host: '127.0.0.2' });
-    const two = await serve({ host: '127.0.0.3', port: one.port });
-    const three = await serve({ host: '127.0.0.4', port: one.port });
-    let hosts = ['127.0.0.2', '127.0.0.3'];
-    const client = new TestPool({
-      addresses: [{ ...named, port: one.port }],
-      lookup: async () => v4(...hosts),
-    });
-    await client.pool.connect();
-    await client.all(2);
-    client.clock.advance(1000);
-    hosts = ['127.0.0.3', '127.0.0.4'];
+    const { client, name, one, two, three } = await connectedByName();
+    name.means = [two, three];
     one.connections[0]!.socket.destroy();
     await three.connection(1);
     await client.all(2);
     expect(await spread(client, [two, three], 4)).toEqual([2, 2]);
 
     client.clock.advance(1000);
-    hosts = ['127.0.0.4', '127.0.0.2'];
+    name.means = [three, one];
     const calls = [client.start('hang'), client.start('hang')];
     const retired = once(two.connections[0]!.socket, 'close');
     three.connections[0]!.socket.destroy();
@@ -584,21 +572,11 @@ describe('ConnectionPool with a name', () => {
   });
 
   it('moves calls that a server which is gone from its name will not start', async () => {
-    const one = await serve({ host: '127.0.0.2' });
-    const two = await serve({ host: '127.0.0.3', port: one.port });
-    const three = await serve({ host: '127.0.0.4', port: one.port });
-    let hosts = ['127.0.0.2', '127.0.0.3'];
-    const client = new TestPool({
-      addresses: [{ ...named, port: one.port }],
-      lookup: async () => v4(...hosts),
-    });
-    await client.pool.connect();
-    await client.all(2);
-    client.clock.advance(1000);
+    const { client, name, one, two, three } = await connectedByName();
     const connection = await one.connection(1);
     connection.socket.pause();
     const calls = [client.call('echo', 1), client.call('echo', 2)];
-    hosts = ['127.0.0.3', '127.0.0.4'];
+    name.means = [two, three];
     two.connections[0]!.peer!.drain('restart');
     await three.connection(1);
     await client.all(2);
@@ -612,21 +590,11 @@ describe('ConnectionPool with a name', () => {
   });
 
   it('lets go once of a server that says goaway and is gone from its name', async () => {
-    const one = await serve({ host: '127.0.0.2' });
-    const two = await serve({ host: '127.0.0.3', port: one.port });
-    const three = await serve({ host: '127.0.0.4', port: one.port });
-    let hosts = ['127.0.0.2', '127.0.0.3'];
-    const client = new TestPool({
-      addresses: [{ ...named, port: one.port }],
-      lookup: async () => v4(...hosts),
-    });
-    await client.pool.connect();
-    await client.all(2);
-    client.clock.advance(1000);
+    const { client, name, one, two, three } = await connectedByName();
     const calls = [client.start('hang'), client.start('hang')];
     const connection = await one.connection(1);
     await connection.running('hang');
-    hosts = ['127.0.0.3', '127.0.0.4'];
+    name.means = [two, three];
     connection.peer!.drain('restart');
     await three.connection(1);
     await client.all(2);
