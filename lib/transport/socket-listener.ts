@@ -1,4 +1,4 @@
-import { unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { DrpcListener, ListenerHooks } from './listener.js';
@@ -123,6 +123,9 @@ const NOT_TLS: ReadonlySet<string | undefined> = new Set([
 /** Whether the file of a unix socket is what a process that died has left. */
 async function isStale(error: unknown, path: string): Promise<boolean> {
   if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') return false;
+  // To connect to a file of another kind is refused as well, and it is not ours to remove.
+  const file = await lstat(path).catch(() => undefined);
+  if (!file?.isSocket()) return false;
   return new Promise((resolve) => {
     const socket = connect(path);
     socket.once('connect', () => {

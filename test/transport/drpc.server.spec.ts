@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, connect, Server as NetServer, type AddressInfo } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import { once } from 'node:events';
@@ -126,6 +126,14 @@ describe('DrpcServer.listen', () => {
     expect(existsSync(path)).toBe(true);
     const server = bare({ path });
     expect(await listen(server)).toEqual([]);
+  });
+
+  it('leaves a file alone that is no socket', async () => {
+    const path = socketPath();
+    writeFileSync(path, 'precious');
+    onTestFinished(() => rmSync(path));
+    expect(await listen(bare({ path }))).toEqual([expect.objectContaining({ code: 'EADDRINUSE' })]);
+    expect(readFileSync(path, 'utf8')).toBe('precious');
   });
 
   it('leaves the socket file of a process that lives alone', async () => {
