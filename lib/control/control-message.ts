@@ -10,19 +10,21 @@ export const CONTROL_RPC = '/nestjs.drpc.v1.Control/Open';
 /** Messages of the control stream are small. */
 export const MAX_CONTROL_SIZE = 4096;
 
-/** Size limits of a connection, as far as they were set, with room for the control stream's messages. */
+/** Size limits of a connection, as far as they were set, with room for the control stream's name and messages. */
 export function withRoomForControl<T extends MessageLimits>(options: T): T {
-  const atLeast = (size: number | undefined): number | undefined =>
-    size === undefined ? undefined : Math.max(size, MAX_CONTROL_SIZE);
+  const atLeast = (least: number, size: number | undefined): number | undefined =>
+    size === undefined ? undefined : Math.max(size, least);
   return {
     ...options,
-    maximumBufferSize: atLeast(options.maximumBufferSize),
-    maxSendSize: atLeast(options.maxSendSize),
-    maxReceiveSize: atLeast(options.maxReceiveSize),
+    maxNameSize: atLeast(CONTROL_RPC.length, options.maxNameSize),
+    maximumBufferSize: atLeast(MAX_CONTROL_SIZE, options.maximumBufferSize),
+    maxSendSize: atLeast(MAX_CONTROL_SIZE, options.maxSendSize),
+    maxReceiveSize: atLeast(MAX_CONTROL_SIZE, options.maxReceiveSize),
   };
 }
 
 interface MessageLimits {
+  maxNameSize?: number;
   maximumBufferSize?: number;
   maxSendSize?: number;
   maxReceiveSize?: number;

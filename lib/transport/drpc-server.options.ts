@@ -20,6 +20,7 @@ import {
 } from '../bridge/options.js';
 import { MAX_PATTERN_LENGTH } from '../bridge/pattern.js';
 import { DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
+import { CONTROL_RPC } from '../control/control-message.js';
 import type { PlainClients } from '../control/peer-server.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { resolveServiceOptions, SERVICE_OPTIONS, type ServiceOptions } from '../service/service-options.js';
@@ -77,7 +78,8 @@ export const SERVER_LIMITS = {
   maxHandlers: { default: 10_000, min: 1, max: MAX_SIZE },
   maxServerReceivedBytes: { default: 512 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },
   maxServerQueuedBytes: { default: 1024 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },
-  maxPatternLength: { default: MAX_PATTERN_LENGTH, min: 1, max: MAX_PATTERN_LENGTH },
+  // Without the control stream, clients of this library would take the server for a plain one.
+  maxPatternLength: { default: MAX_PATTERN_LENGTH, min: CONTROL_RPC.length, max: MAX_PATTERN_LENGTH },
   tlsHandshakeTimeout: { default: 10_000, min: 1, max: MAX_TIME },
 } satisfies Record<string, NumberRule>;
 

@@ -134,6 +134,15 @@ describe('PeerServer', () => {
     expect([limits.maxSendSize, limits.maxReceiveSize]).toEqual([50_000, 4 * 1024 * 1024]);
   });
 
+  it('knows its own client also where names are to be shorter than that of the control stream', () => {
+    const link = new ServerLink({ maxNameSize: 10 }).open();
+    expect(link.sentControl()).toEqual([expect.objectContaining({ type: 'settings' })]);
+    link.send(invoke(2, 'x'.repeat(29)));
+    expect(link.sentBytes().toString('latin1')).toContain(
+      'rpc name of 29 bytes or more exceeds the limit of 28',
+    );
+  });
+
   it('refuses a second control stream and lives on', () => {
     const link = new ServerLink().open();
     link.sentBytes();

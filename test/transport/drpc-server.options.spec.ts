@@ -89,6 +89,7 @@ describe('resolveServerOptions', () => {
     [{ port: -1 }, 'option port is -1: must be a whole number from 0 to 65535'],
     [{ port: 65_536 }, 'option port is 65536: must be a whole number from 0 to 65535'],
     [{ port: '5000' }, 'option port is "5000": must be a number, a whole number from 0 to 65535'],
+    [{ maxPatternLength: 27 }, 'option maxPatternLength is 27: must be a whole number from 28 to 4096'],
     [{ tls: 'yes' }, 'option tls is "yes": must be an object'],
     [
       { tls: {} },
