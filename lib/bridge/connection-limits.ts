@@ -20,7 +20,7 @@ export interface ConnectionLimits {
   splitSize?: number;
   /** Largest frame that is received; a larger one ends the connection. Default: 4 MiB. */
   maximumBufferSize?: number;
-  /** Largest metadata of a call, encoded. Default: 64 KiB. */
+  /** Largest metadata of a call, encoded; larger ones end it with code 8. Default: 64 KiB. */
   maxMetadataSize?: number;
   /** Credit that each stream of a peer with windows gets. Default: 2 MiB. */
   streamWindow?: number;

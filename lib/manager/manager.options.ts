@@ -36,7 +36,7 @@ export interface ManagerOptions {
   maxSendSize?: number;
   /** Largest message received; a larger one ends its stream. Default: 4 MiB. */
   maxReceiveSize?: number;
-  /** Largest metadata of a call, encoded. Default: 64 KiB. */
+  /** Largest metadata of a call, encoded; larger ones end it with code 8. Default: 64 KiB. */
   maxMetadataSize?: number;
   /** Longest rpc name. Default: 4 KiB. */
   maxNameSize?: number;

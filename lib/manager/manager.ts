@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream';
 import { inspect } from 'node:util';
 import type { Clock } from '../clock/clock.js';
 import { DrpcCode } from '../errors/codes.js';
-import { ClosedError, DrpcError, ProtocolError } from '../errors/drpc-error.js';
+import { ClosedError, DrpcError, MessageSizeError, ProtocolError } from '../errors/drpc-error.js';
 import { streamRefused } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
 import { isReservedKey, type Metadata } from '../metadata/metadata.js';
@@ -220,10 +220,17 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   /**
    * Opens a stream and starts its rpc (a client's connection).
    * @param metadata encoded; `undefined`: none is sent
-   * @throws the cause that ended the connection.
+   * @throws the cause that ended the connection; MessageSizeError for metadata over the limit.
    */
   open(rpc: string, sink: StreamSink, metadata?: Uint8Array): Stream {
     if (this.#cause) throw this.#cause;
+    const { maxMetadataSize } = this.#options;
+    // It travels in one frame: what no peer takes would end the connection, and the calls of others with it.
+    if (metadata && metadata.length > maxMetadataSize) {
+      throw new MessageSizeError(
+        `metadata of ${metadata.length} bytes exceeds the limit of ${maxMetadataSize}`,
+      );
+    }
     const stream = new Stream(this, rpc);
     stream.sink = sink;
     stream.writeInvoke(metadata);

@@ -127,6 +127,18 @@ describe('Conn.invoke', () => {
     );
   });
 
+  it('rejects with MessageSizeError for metadata over the limit, and the connection goes on', async () => {
+    const { conn, serverManager } = joined({ '/echo': (stream) => stream.msgSend({ ...stream.metadata }) });
+    const withMetadata = (size: number) =>
+      conn.invoke('/echo', jsonEncoding, 1, { metadata: { k: 'x'.repeat(size) } });
+    expect(await outcome(withMetadata(5_000_000))).toBe(
+      'MessageSizeError: metadata of 5000013 bytes exceeds the limit of 65536',
+    );
+    expect(await outcome(withMetadata(65_526))).toContain('metadata of 65537 bytes');
+    expect(await outcome(withMetadata(65_525))).toBe('resolved');
+    expect([remains(conn.manager), remains(serverManager)]).toEqual([NOTHING, NOTHING]);
+  });
+
   it('resolves although the server never read the request', async () => {
     const { conn } = joined({ '/hasty': (stream) => stream.msgSend('already') });
     expect(await conn.invoke('/hasty', jsonEncoding, 'x'.repeat(100_000))).toBe('already');

@@ -171,6 +171,20 @@ describe('Call', () => {
     expect(await framesAfter(client, connection)).toContain('Cancel! s2 m4');
   });
 
+  it('fails alone when its metadata are over the limit, also those that no frame of its server holds', async () => {
+    const { client, connection } = await connected();
+    const { call, seen } = client.start('hang');
+    for (const size of [70_000, 5_000_000]) {
+      expect(await client.call('echo', 1, { metadata: { key: 'x'.repeat(size) } })).toEqual([
+        expect.objectContaining({ name: 'MessageSizeError', code: DrpcCode.ResourceExhausted }),
+      ]);
+    }
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(connection.started).toEqual(['hang', 'echo']);
+    expect(seen.events).toEqual([]);
+    call.cancel();
+  });
+
   it('fails alone when its message is over the limit', async () => {
     const { client, connection } = await connected({ maxSendSize: 5000 });
     expect(await client.call('echo', 'x'.repeat(6000))).toEqual([
