@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Clock } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
 import { appendHeader, MAX_HEADER_SIZE } from './frame.js';
+import { Slabs } from './slabs.js';
 import { DEFAULT_SPLIT_SIZE } from './split.js';
 import { varintSize, type Uint64 } from './varint.js';
 
@@ -17,7 +18,6 @@ export const DEFAULT_WRITE_SIZE = 2 * DEFAULT_SPLIT_SIZE;
 /** Messages of several frames that may be unfinished on the wire at once, by default. */
 export const DEFAULT_MAX_UNFINISHED_MESSAGES = 8;
 
-const FIRST_SLAB = 8 * 1024;
 /** A sender that appended no more than this since the last write counts as small. */
 const SMALL_SHARE = 16 * 1024;
 /** Texts up to this length are encoded without being measured first. */
@@ -28,8 +28,6 @@ const TURN_TIME = 0.5;
 const EARLY_TIME = 0.2;
 /** The clock is looked at after so many frames; a power of two. */
 const FRAMES_PER_LOOK = 8;
-/** After so many writes that used little of the slab, it is exchanged for a small one. */
-const SHRINK_AFTER = 64;
 
 /** A stream as the writer sees it: something that wants to append when its turn comes. */
 export interface Sender {
@@ -75,20 +73,10 @@ export class MuxWriter {
   readonly #bulkSize: number;
   readonly #controlBufferSize: number;
   readonly #maxUnfinishedMessages: number;
-  /** A write is one slab at most: two of the largest frames fit with their headers. */
-  readonly #largestSlab: number;
-
-  /** The slab being filled, up to `#at`. */
-  #slab: Buffer = Buffer.allocUnsafeSlow(FIRST_SLAB);
-  #at = 0;
-  #full: { slab: Buffer; length: number }[] = [];
-  #fullBytes = 0;
-  #spare: Buffer | undefined;
-  /** Slabs up to this size are used again. */
-  #keptSize = FIRST_SLAB;
+  /** What is appended; a write is one slab at most. */
+  readonly #slabs: Slabs;
   #inFlight: Buffer | undefined;
   #inFlightBytes = 0;
-  #littleUsed = 0;
 
   #scheduled = false;
   /** Whether the duplex calls nobody while it takes a write, as sockets do: writes are safe at any time then. */
@@ -139,7 +127,7 @@ export class MuxWriter {
     this.#inFlightBytes = 0;
     if (error) return this.#fail(error);
     if (this.#stopCause) return;
-    if (slab) this.#reuse(slab);
+    if (slab) this.#slabs.giveBack(slab);
     if (this.#isTurnOver()) {
       this.#scheduled = true;
       this.#isYielding = true;
@@ -159,12 +147,13 @@ export class MuxWriter {
     this.#bulkSize = Math.min(options.bulkSize ?? DEFAULT_BULK_SIZE, this.#bufferSize);
     this.#controlBufferSize = options.controlBufferSize ?? DEFAULT_CONTROL_BUFFER_SIZE;
     this.#maxUnfinishedMessages = options.maxUnfinishedMessages ?? DEFAULT_MAX_UNFINISHED_MESSAGES;
-    this.#largestSlab = (options.writeSize ?? DEFAULT_WRITE_SIZE) + 2 * MAX_HEADER_SIZE;
+    // Two of the largest frames fit with their headers.
+    this.#slabs = new Slabs((options.writeSize ?? DEFAULT_WRITE_SIZE) + 2 * MAX_HEADER_SIZE);
   }
 
   /** Bytes appended and not yet handed to the socket. */
   get pending(): number {
-    return this.#fullBytes + this.#at;
+    return this.#slabs.pending;
   }
 
   /** Bytes at the socket whose write has not been answered. */
@@ -206,7 +195,7 @@ export class MuxWriter {
    * long as there is room at all, great ones only while little waits.
    */
   admits(share: number): boolean {
-    const pending = this.#fullBytes + this.#at;
+    const { pending } = this.#slabs;
     return pending < this.#bulkSize || (share < SMALL_SHARE && pending < this.#bufferSize);
   }
 
@@ -264,11 +253,11 @@ export class MuxWriter {
   ): void {
     if (this.#stopCause) return;
     const length = end - start;
-    this.#reserve(MAX_HEADER_SIZE + length);
-    const slab = this.#slab;
-    const at = appendHeader(slab, this.#at, first, streamId, messageId, length);
+    const slabs = this.#reserve(MAX_HEADER_SIZE + length);
+    const { slab } = slabs;
+    const at = appendHeader(slab, slabs.at, first, streamId, messageId, length);
     if (length > 0) copyInto(slab, at, data!, start, end);
-    this.#at = at + length;
+    slabs.at = at + length;
     this.#appended();
   }
 
@@ -278,9 +267,8 @@ export class MuxWriter {
     // One byte a character is the guess; only where it proves wrong is anything moved.
     const measured = text.length > UNMEASURED_TEXT;
     const guess = measured ? Buffer.byteLength(text) : text.length;
-    this.#reserve(MAX_HEADER_SIZE + (measured ? guess : guess * 3));
-    const slab = this.#slab;
-    const begin = this.#at;
+    const slabs = this.#reserve(MAX_HEADER_SIZE + (measured ? guess : guess * 3));
+    const { slab, at: begin } = slabs;
     const at = appendHeader(slab, begin, first, streamId, messageId, guess);
     let length = guess;
     if (guess > 0) {
@@ -288,18 +276,18 @@ export class MuxWriter {
       if (length !== guess) {
         const moved = varintSize(length) - varintSize(guess);
         if (moved !== 0) slab.copyWithin(at + moved, at, at + length);
-        this.#at = appendHeader(slab, begin, first, streamId, messageId, length) + length;
-      } else this.#at = at + length;
-    } else this.#at = at;
+        slabs.at = appendHeader(slab, begin, first, streamId, messageId, length) + length;
+      } else slabs.at = at + length;
+    } else slabs.at = at;
     this.#appended();
     return length;
   }
 
   /** Puts `bytes` in front of everything: the preamble of a connection. */
   prefix(bytes: Uint8Array): void {
-    this.#reserve(bytes.length);
-    this.#slab.set(bytes, this.#at);
-    this.#at += bytes.length;
+    const slabs = this.#reserve(bytes.length);
+    slabs.slab.set(bytes, slabs.at);
+    slabs.at += bytes.length;
     this.#schedule();
   }
 
@@ -327,11 +315,7 @@ export class MuxWriter {
   stop(cause: Error): void {
     if (this.#stopCause) return;
     this.#stopCause = cause;
-    this.#full = [];
-    this.#fullBytes = 0;
-    this.#at = 0;
-    this.#slab = EMPTY;
-    this.#spare = undefined;
+    this.#slabs.clear();
     this.#ready.clear();
     this.#controls.clear();
     this.#longWaiters.clear();
@@ -371,7 +355,7 @@ export class MuxWriter {
     if (this.#inFlight) {
       if (this.#duplex.writableLength > 0) return;
       // The kernel has it all; only the callback is still to come.
-      this.#reuse(this.#inFlight);
+      this.#slabs.giveBack(this.#inFlight);
     }
     this.#writeBatch();
   }
@@ -397,36 +381,14 @@ export class MuxWriter {
   }
 
   /** Makes `size` bytes free in the slab being filled. */
-  #reserve(size: number): void {
-    if (this.#slab.length - this.#at >= size) return;
-    if (this.#at > 0) {
-      this.#full.push({ slab: this.#slab, length: this.#at });
-      this.#fullBytes += this.#at;
-      this.#at = 0;
-      if (!this.#isOverflowing && this.#isOverflow()) {
-        // Whoever appends here is in the middle of something: the connection ends when that is done.
-        this.#isOverflowing = true;
-        this.#clock.soon(() => this.#checkOverflow());
-      }
-    } else this.#reuse(this.#slab);
-    // The slabs double from one to the next, so a connection that writes little holds little.
-    const wanted = Math.max(size, Math.min(this.#slab.length * 2, this.#largestSlab));
-    this.#slab = this.#takeSlab(wanted);
-    this.#keptSize = Math.max(this.#keptSize, Math.min(this.#slab.length, this.#largestSlab));
-  }
-
-  #takeSlab(size: number): Buffer {
-    const spare = this.#spare;
-    if (spare && spare.length >= size) {
-      this.#spare = undefined;
-      return spare;
+  #reserve(size: number): Slabs {
+    const slabs = this.#slabs;
+    if (slabs.reserve(size) && !this.#isOverflowing && this.#isOverflow()) {
+      // Whoever appends here is in the middle of something: the connection ends when that is done.
+      this.#isOverflowing = true;
+      this.#clock.soon(() => this.#checkOverflow());
     }
-    return Buffer.allocUnsafeSlow(size);
-  }
-
-  #reuse(slab: Buffer): void {
-    if (slab.length > this.#keptSize) return;
-    if (!this.#spare || this.#spare.length < slab.length) this.#spare = slab;
+    return slabs;
   }
 
   #write(): void {
@@ -444,7 +406,7 @@ export class MuxWriter {
   }
 
   #writeBatch(): void {
-    const { slab, length } = this.#takeBatch();
+    const { slab, length } = this.#slabs.take();
     this.#inFlight = slab;
     this.#inFlightBytes = length;
     this.#handedOver += length;
@@ -452,27 +414,6 @@ export class MuxWriter {
     this.#frames = 0;
     this.#unanswered++;
     this.#duplex.write(length === slab.length ? slab : slab.subarray(0, length), this.#written);
-  }
-
-  #takeBatch(): { slab: Buffer; length: number } {
-    const full = this.#full.shift();
-    if (full) {
-      this.#fullBytes -= full.length;
-      return full;
-    }
-    const batch = { slab: this.#slab, length: this.#at };
-    let size = this.#slab.length;
-    if (this.#at * 4 >= size) this.#littleUsed = 0;
-    else if (size > FIRST_SLAB && ++this.#littleUsed >= SHRINK_AFTER) {
-      // A burst is long over: give its memory back.
-      this.#littleUsed = 0;
-      this.#spare = undefined;
-      size = FIRST_SLAB;
-      this.#keptSize = size;
-    }
-    this.#at = 0;
-    this.#slab = this.#takeSlab(size);
-    return batch;
   }
 
   #appendControls(): void {
@@ -512,8 +453,6 @@ export class MuxWriter {
     this.stop(error);
   }
 }
-
-const EMPTY = Buffer.alloc(0);
 
 /** Copies a range without making a view for small ones. */
 function copyInto(target: Buffer, at: number, data: Uint8Array, start: number, end: number): void {
