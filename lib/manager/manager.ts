@@ -3,19 +3,17 @@ import { inspect } from 'node:util';
 import type { Clock } from '../clock/clock.js';
 import { DrpcCode } from '../errors/codes.js';
 import { ClosedError, DrpcError, MessageSizeError, ProtocolError } from '../errors/drpc-error.js';
-import { streamRefused } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
-import { isReservedKey, type Metadata } from '../metadata/metadata.js';
-import { decodeTimeout, TIMEOUT_KEY } from '../metadata/timeout.js';
 import type { StreamHost, StreamLimits } from '../stream/stream-host.js';
 import { Stream, type StreamSink } from '../stream/stream.js';
 import { BufferPool } from '../wire/buffer-pool.js';
-import { marshalError, type ErrorForm } from '../wire/error-payload.js';
-import { headerByte, type FrameHeader } from '../wire/frame.js';
+import type { ErrorForm } from '../wire/error-payload.js';
+import type { FrameHeader } from '../wire/frame.js';
 import { isKnownKind, Kind } from '../wire/kind.js';
 import { MuxWriter } from '../wire/mux-writer.js';
 import { uint64, type Uint64 } from '../wire/varint.js';
 import { ActiveStreams } from './active-streams.js';
+import { Admission, type AdmissionHost } from './admission.js';
 import { Greeting, PREAMBLE } from './greeting.js';
 import {
   resolveManagerOptions,
@@ -23,19 +21,12 @@ import {
   type ResolvedManagerOptions,
 } from './manager.options.js';
 import type { BudgetMember, MemoryBudget } from './memory-budget.js';
-import { InvokeStep, PendingInvokes } from './pending-invokes.js';
 import { Reading, type ReadingOwner } from './reading.js';
-import { UsedIds } from './used-ids.js';
 
 /** One turn of reading handles so much; then other connections have theirs. An Invoke starts user code. */
 const TURN_WORK = 4096;
 const FRAME_WORK = 1;
 const INVOKE_WORK = 16;
-
-/** Metadata key by which a client says how it compresses messages. */
-const COMPRESSION_KEY = 'drpc-compression';
-
-const ERROR = headerByte(Kind.Error, true, false);
 
 /** What a connection tells its owner. */
 export interface ManagerHooks {
@@ -62,15 +53,15 @@ export interface PeerSettings {
  * The owner of one connection: reads frames and hands them to their streams, writes through one
  * {@link MuxWriter}, and ends in one way, {@link terminate}.
  *
- *     socket -> Reading -> handleFrame -+-> Stream.handleFrame      by id
- *                                       +-> PendingInvokes -> accept   new ids (server)
+ *     socket -> Reading -> handleFrame -+-> Stream.handleFrame   by id
+ *                                       +-> Admission -> accept  new ids (server)
  *     socket <- MuxWriter <- Stream, refusals
  *
  * The reader alone judges the transport's health; the writer's drain loop has its error hook; both end in
  * `terminate`. A fault caught here ends the connection, a fault of one rpc ends that stream only.
  * @see storj/drpc drpcmanager/manager.go; docs/protocol.md, connections
  */
-export class Manager implements ReadingOwner, StreamHost, BudgetMember {
+export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetMember {
   readonly clock: Clock;
   readonly writer: MuxWriter;
   readonly pool = new BufferPool();
@@ -84,8 +75,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   readonly #hooks: ManagerHooks;
   readonly #reading: Reading;
   readonly #streams = new ActiveStreams();
-  readonly #pending: PendingInvokes;
-  readonly #usedIds = new UsedIds();
+  readonly #admission: Admission;
   readonly #budget: MemoryBudget | undefined;
   readonly #sendBudget: MemoryBudget | undefined;
   #errorForm: ErrorForm;
@@ -99,14 +89,11 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
   #lastId: Uint64 = 0;
   #slots = 0;
   #exempt: Stream | undefined;
-  #drainError: DrpcError | undefined;
-  #isDrainingSilently = false;
 
   #heldBytes = 0;
   /** What waits to be sent, as the send budget counts it. */
   readonly #queued = { heldBytes: 0, freeMost: (excess: string): void => this.#failMostQueued(excess) };
   #work = 0;
-  #isWaitingForWriter = false;
 
   #cause: Error | undefined;
   /** What {@link finish} ends the connection with, unless something else does before. */
@@ -132,7 +119,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     const mode = options.preamble;
     const greeting = this.isServer ? new Greeting(typeof mode === 'string' ? mode : 'accept') : undefined;
     this.#reading = new Reading(duplex, this, this.#options, greeting);
-    this.#pending = new PendingInvokes(this.pool, this.#options.maxMetadataSize, this.#options.maxNameSize);
+    this.#admission = new Admission(this, this.#options);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -179,12 +166,12 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   /** Slots taken of `maxStreams`: running handlers, open streams, and Invokes that are not complete. */
   get slots(): number {
-    return this.#slots + this.#pending.size;
+    return this.#slots + this.#admission.pending;
   }
 
   /** The highest stream id: opened here (client) or seen (server). */
   get lastStreamId(): Uint64 {
-    return this.isServer ? this.#usedIds.highest : this.#lastId;
+    return this.isServer ? this.#admission.highestId : this.#lastId;
   }
 
   /** Bytes of received messages that wait, unfinished ones included. */
@@ -258,8 +245,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   /** Accepts no more rpcs: new ones are answered with `error`, or dropped without an answer if there is none. */
   stopAccepting(error: DrpcError | undefined): void {
-    this.#drainError = error;
-    this.#isDrainingSilently = error === undefined;
+    this.#admission.stop(error);
   }
 
   /**
@@ -272,7 +258,7 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     this.writer.stop(cause);
     this.#reading.close();
     this.#duplex.destroy();
-    this.#pending.clear();
+    this.#admission.clear();
     this.#streams.close(cause);
     for (const stream of [...this.#unnumbered]) stream.cancel(cause);
     this.#unnumbered.clear();
@@ -330,6 +316,16 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
 
   readingEnded(): void {
     this.terminate(this.#finishCause ?? this.#closedBy(this.#socketError));
+  }
+
+  // --------------------------------------------------------- AdmissionHost
+
+  pauseReading(): void {
+    this.#reading.pause();
+  }
+
+  resumeReading(): void {
+    this.#reading.unpause();
   }
 
   // ------------------------------------------------------------ StreamHost
@@ -477,68 +473,20 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
     if (kind === Kind.Invoke || kind === Kind.InvokeMetadata) {
       if (!this.isServer)
         throw new ProtocolError(`invoke of stream ${streamId} by a server: only clients invoke`);
-      return this.#handleInvoke(header, bytes, start, end);
+      if (this.#admission.handle(header, bytes, start, end)) this.#accept(header);
+      return;
     }
     if (!isKnownKind(kind) && !header.control) {
       throw new ProtocolError(`unknown frame kind ${kind} on stream ${streamId}: known are 1 to 8`);
     }
-    if (kind === Kind.Cancel || kind === Kind.Close) this.#pending.drop(streamId);
+    if (kind === Kind.Cancel || kind === Kind.Close) this.#admission.drop(streamId);
     // Everything else belongs to a stream that has ended: it was on its way when we forgot it.
-  }
-
-  #handleInvoke(header: FrameHeader, bytes: Buffer, start: number, end: number): void {
-    const id = header.streamId;
-    if (!this.#pending.has(id)) {
-      if (id === 0) throw new ProtocolError('invoke of stream 0: stream ids start at 1');
-      if (this.#isDrainingSilently && id > this.#usedIds.highest) return;
-      if (!this.#usedIds.use(id)) {
-        throw new ProtocolError(`invoke of stream ${id}: the id was used before, or is too old to tell`);
-      }
-      if (this.#drainError) return this.#refuse(header, this.#drainError);
-      if (this.slots >= this.#options.maxStreams) {
-        return this.#refuse(
-          header,
-          streamRefused(
-            `too many concurrent streams: refused: at most ${this.#options.maxStreams} concurrent streams`,
-          ),
-        );
-      }
-    }
-    switch (this.#pending.handle(header, bytes, start, end)) {
-      case InvokeStep.Wait:
-        return;
-      case InvokeStep.MetadataTooLarge:
-        return this.#refuse(
-          header,
-          new DrpcError(
-            DrpcCode.ResourceExhausted,
-            `metadata of ${this.#pending.refusedSize} bytes or more exceeds the limit of ${this.#options.maxMetadataSize}`,
-          ),
-        );
-      case InvokeStep.NameTooLong:
-        return this.#refuse(
-          header,
-          new DrpcError(
-            DrpcCode.InvalidArgument,
-            `rpc name of ${this.#pending.refusedSize} bytes or more exceeds the limit of ${this.#options.maxNameSize}`,
-          ),
-        );
-      case InvokeStep.Complete:
-        this.#accept(header);
-    }
   }
 
   #accept(header: FrameHeader): void {
     this.#work += INVOKE_WORK;
-    const { rpc, metadata } = this.#pending;
+    const { rpc, metadata, timeout } = this.#admission;
     const { streamId: id, messageId } = header;
-    let timeout: number | undefined;
-    if (metadata) {
-      const compression = metadata[COMPRESSION_KEY];
-      if (compression !== undefined && compression !== '')
-        return this.#refuseCompression(header, compression);
-      timeout = takeReserved(metadata);
-    }
     const stream = new Stream(this, rpc, { id, messageId, metadata });
     this.#streams.add(stream);
     this.#slots++;
@@ -551,41 +499,4 @@ export class Manager implements ReadingOwner, StreamHost, BudgetMember {
       stream.handlerEnded();
     }
   }
-
-  #refuseCompression(header: FrameHeader, name: string): void {
-    this.#refuse(
-      header,
-      new DrpcError(
-        DrpcCode.Unimplemented,
-        `compression "${escapeName(name)}" is not supported: send messages without ${COMPRESSION_KEY}`,
-      ),
-    );
-  }
-
-  /** Answers an Invoke with an error and makes no stream; a peer that floods waits for its answers. */
-  #refuse(header: FrameHeader, error: DrpcError): void {
-    this.#pending.refuse(header);
-    const payload = marshalError(error, this.#errorForm);
-    this.writer.frame(ERROR, header.streamId, 1, payload, 0, payload.length);
-    if (!this.writer.isFull || this.#isWaitingForWriter) return;
-    this.#isWaitingForWriter = true;
-    this.#reading.pause();
-    // Until its turn in the writer comes, not until all is written: streams that send without an end go on.
-    this.writer.enqueue({
-      pump: () => {
-        this.#isWaitingForWriter = false;
-        this.clock.yield(() => this.#reading.unpause());
-        return false;
-      },
-    });
-  }
-}
-
-/** Removes what is not the application's from metadata; answers the timeout in ms that stood there. */
-function takeReserved(metadata: Metadata): number | undefined {
-  const text = metadata[TIMEOUT_KEY];
-  for (const key of Object.keys(metadata)) {
-    if (isReservedKey(key)) delete metadata[key];
-  }
-  return text === undefined ? undefined : decodeTimeout(text);
 }
