@@ -53,7 +53,7 @@ export class ActiveStreams {
     if (this.#size === 0 && this.#ring.length > KEPT_SIZE) this.#ring = newRing(KEPT_SIZE);
   }
 
-  /** Ends all streams with `cause`, now, the oldest first; the first cause counts. */
+  /** Ends all streams with `cause`, now, in the order of their ids; the first cause counts. */
   close(cause: Error): void {
     if (this.#cause) return;
     this.#cause = cause;

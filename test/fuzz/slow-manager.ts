@@ -90,10 +90,11 @@ export class SlowManager {
     if (!this.#isValid(frame)) this.die();
   }
 
-  /** The connection ends: all streams do. */
+  /** The connection ends: all streams do, in the order of their ids. */
   die(): void {
     this.isDead = true;
-    for (const id of this.#live.keys()) this.#end(id, 'connection');
+    const ids = [...this.#live.keys()].sort((a, b) => (a < b ? -1 : 1));
+    for (const id of ids) this.#end(id, 'connection');
     this.#live.clear();
     this.#pending.clear();
   }

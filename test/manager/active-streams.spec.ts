@@ -113,7 +113,7 @@ describe('ActiveStreams', () => {
   });
 
   describe('close', () => {
-    it('ends the oldest first, wherever they stand', () => {
+    it('ends them in the order of their ids, wherever they stand', () => {
       const { streams, one } = setUp();
       const ended: Uint64[] = [];
       const ids: Uint64[] = [18, 2n ** 60n, 2, 34, 31, 16];
