@@ -69,11 +69,12 @@ export async function runWorkload(
       (comparesRatios || name !== NOISE.name),
   );
   const tracks = able.map((entry) => new Track(entry));
+  const isFresh = workload.fresh === 'memory' || (workload.fresh === 'work' && plan.heavyRounds > 1);
   try {
-    if (workload.fresh) await runFresh(workload, tracks, plan);
-    else await runTogether(workload, tracks, plan, kept);
+    if (isFresh) await runFresh(workload, tracks, plan);
+    else await runTogether(workload, tracks, workload.fresh ? plan.heavyRounds : plan.rounds, plan, kept);
   } finally {
-    await Promise.all(tracks.map((track) => track.stop(workload.fresh ? undefined : kept)));
+    await Promise.all(tracks.map((track) => track.stop(isFresh ? undefined : kept)));
   }
   return rowsOf(workload, tracks);
 }
@@ -81,6 +82,7 @@ export async function runWorkload(
 async function runTogether(
   workload: Workload,
   tracks: Track[],
+  rounds: number,
   plan: Plan,
   kept: KeptPairs | undefined,
 ): Promise<void> {
@@ -88,7 +90,7 @@ async function runTogether(
   for (const track of tracks) {
     await track.attempt(async (pair) => void (await workload.warmUp(pair, plan)));
   }
-  for (let round = 0; round < plan.rounds; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const track of tracks) {
       await track.attempt(async (pair) => {
         track.samples[round] = await workload.measure(pair, plan);

@@ -37,8 +37,8 @@ export const QUICK: Plan = {
   heavyRounds: 1,
   warmMs: 150,
   warmCount: 3000,
-  warmLimitMs: 400,
-  ms: 120,
+  warmLimitMs: 300,
+  ms: 100,
   streamShare: 0.25,
   stopMs: 600,
   keepsProcesses: true,
@@ -72,8 +72,11 @@ export interface Workload {
   shapes: readonly Shape[];
   metrics: readonly Metric[];
   settings?: EndSettings;
-  /** Each round gets new processes, since the last round leaves its traces in their memory. */
-  fresh?: boolean;
+  /**
+   * Each round gets new processes, since the last round leaves its traces there: in their memory, so that even the first
+   * round needs new ones (`memory`), or in what they still do (`work`).
+   */
+  fresh?: 'memory' | 'work';
   /** Why this system can not run it. */
   impossible?: string;
   warmUp(pair: Pair, plan: Plan): Promise<unknown>;
@@ -197,7 +200,7 @@ function idle(): Workload {
     title: '10,000 idle streams',
     shapes: ['hold'],
     settings: { maxStreams: 2 * IDLE_STREAMS },
-    fresh: true,
+    fresh: 'memory',
     metrics: [
       {
         name: 'open',
@@ -317,7 +320,7 @@ function stopped(): Workload {
     name: 'stopped',
     title: 'client stopped while the server produces',
     shapes: ['download'],
-    fresh: true,
+    fresh: 'memory',
     ...(process.platform === 'win32' ? { impossible: 'this system can not stop a process' } : {}),
     metrics: [
       {
@@ -383,8 +386,8 @@ function besideBulk(): Workload {
         targets: { core: bulk, nest: bulk },
       },
     ],
-    // A peer that knows no cancel would go on producing for ever-later rounds.
-    fresh: true,
+    // A peer that knows no cancel would go on producing for ever-later rounds; no workload comes after this one.
+    fresh: 'work',
     warmUp: async ({ client }, { warmMs }) => {
       await client.ask('unary', { size: 32, atOnce: 1, ms: warmMs, maxCalls: 100_000 }, TASK_LIMIT_MS);
       await client.ask(
