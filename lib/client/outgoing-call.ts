@@ -7,6 +7,7 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
+import { unknownName } from '../errors/unknown-name.js';
 import { assertUserMetadata, mergeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { CallSpec } from '../pool/call.js';
 import type { RequestFeed } from '../pool/outbox.js';
@@ -21,6 +22,13 @@ type Defaults = Pick<ResolvedClientOptions, 'encoding' | 'encodings' | 'metadata
 
 /** Longer texts wait as bytes. */
 const LONG_TEXT = 4096;
+
+const CALL_OPTIONS: readonly string[] = [
+  'metadata',
+  'timeout',
+  'signal',
+  'encoding',
+] satisfies (keyof DrpcCallOptions)[];
 
 const NO_METADATA: Readonly<Metadata> = Object.freeze({});
 
@@ -39,9 +47,9 @@ export function outgoingCall(
 ): DrpcOutgoingCall {
   const rpc = patternToRpc(pattern);
   const record = data instanceof DrpcRecord ? data : undefined;
-  const { metadata, timeout, signal, encoding } = record
-    ? { ...record.options, ...definedOf(options) }
-    : options;
+  const given = record ? { ...record.options, ...definedOf(options) } : options;
+  assertKnownNames(given);
+  const { metadata, timeout, signal, encoding } = given;
   return {
     kind,
     pattern: pattern as DrpcPattern,
@@ -90,6 +98,13 @@ function mergedMetadata(
   if (hooked !== undefined) assertUserMetadata(hooked);
   if (own !== undefined) assertUserMetadata(own);
   return mergeMetadata(defaults, hooked, own);
+}
+
+/** A misspelt timeout would be none. */
+function assertKnownNames(options: DrpcCallOptions): void {
+  for (const name in options) {
+    if (!CALL_OPTIONS.includes(name)) throw new TypeError(unknownName('call option', name, CALL_OPTIONS));
+  }
 }
 
 /** An explicit `undefined` is no setting. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { callSpec, outgoingCall } from '../../lib/client/outgoing-call.js';
+import { DrpcRecord } from '../../lib/client/drpc.record.js';
 import { jsonEncoding } from '../../lib/encoding/encoding.js';
 
 const DEFAULTS = { encoding: jsonEncoding, encodings: new Map(), metadata: undefined, timeout: undefined };
@@ -7,6 +8,20 @@ const DEFAULTS = { encoding: jsonEncoding, encodings: new Map(), metadata: undef
 function payloadOf(data: unknown) {
   return callSpec(outgoingCall(DEFAULTS, 'send', 'rpc', data, {}, undefined)).payload;
 }
+
+describe('outgoingCall', () => {
+  const timout = { timout: 500 } as object;
+  it.each([
+    ['the options', 1, timout],
+    ['a record', new DrpcRecord(1, timout), {}],
+  ])('refuses a name in %s that is not known, and says which was meant', (_what, data, options) => {
+    expect(() => outgoingCall(DEFAULTS, 'call', 'rpc', data, options, undefined)).toThrow(
+      new TypeError(
+        'call option timout is not known, did you mean timeout? There are encoding, metadata, signal, timeout',
+      ),
+    );
+  });
+});
 
 describe('callSpec', () => {
   it('keeps a short message as text, which is written where it is sent from', () => {
