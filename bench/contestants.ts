@@ -19,6 +19,17 @@ export interface Entry {
   missing?(): Promise<string | undefined>;
 }
 
+/** Workloads of so many calls or messages, which end by themselves. */
+const COUNTED = [
+  'unary-32-1',
+  'unary-32-64',
+  'unary-32-512',
+  'unary-1k-64',
+  'unary-64k-64',
+  'stream-32',
+  'streams-64',
+];
+
 const ALL: readonly Shape[] = ['unary', 'download', 'pingPong', 'hold'];
 
 /** The first is what all others are compared with. */
@@ -54,16 +65,7 @@ export const CONTESTANTS: readonly Entry[] = [
     title: 'raw-batched, messages in JSON: the limit for whatever speaks JSON',
     shapes: ['unary', 'download'],
     // It knows no cancel, so that no stream without end may be asked of it.
-    workloads: [
-      'unary-32-1',
-      'unary-32-64',
-      'unary-32-512',
-      'unary-1k-64',
-      'unary-64k-64',
-      'stream-32',
-      'streams-64',
-      'stream-64k',
-    ],
+    workloads: [...COUNTED, 'stream-64k'],
     load: async () => (await import('./contestants/raw-json.js')).rawJson,
   },
   {
@@ -133,15 +135,7 @@ export const CONTESTANTS: readonly Entry[] = [
     name: 'go-drpc',
     title: 'storj/drpc, Go at both ends, a connection for each call at once',
     // Its server makes each message of a stream anew, byte by byte, so large ones would measure that.
-    workloads: [
-      'unary-32-1',
-      'unary-32-64',
-      'unary-32-512',
-      'unary-1k-64',
-      'unary-64k-64',
-      'stream-32',
-      'streams-64',
-    ],
+    workloads: COUNTED,
     shapes: ['unary', 'download'],
     load: async () => (await import('./contestants/go-program.js')).goDrpc,
     missing: async () => (await import('./contestants/go-program.js')).noGoPrograms(),
