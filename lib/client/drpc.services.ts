@@ -3,7 +3,7 @@ import { isStreamedValue } from '../bridge/streamed-value.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
-import { unknownName } from '../errors/unknown-name.js';
+import { unknownNameIn } from '../errors/unknown-name.js';
 import type { FieldsOf, IfRequestStream, IfResponseStream, MessageOf } from '../service/method-types.js';
 import type { DescMethod, DescService } from '../service/protobuf-es.types.js';
 import type { MethodShape } from '../service/service-definition.js';
@@ -79,10 +79,8 @@ export function faultOf(
     return invalid(`the request of "${escapeName(rpc)}" must be ${rule}`);
   }
   // A Metadata of gRPC would be taken for options that say nothing.
-  for (const name in options) {
-    if (!CALL_OPTIONS.includes(name)) return invalid(unknownName('call option', name, CALL_OPTIONS));
-  }
-  return undefined;
+  const unknown = unknownNameIn('call option', options, CALL_OPTIONS);
+  return unknown === undefined ? undefined : invalid(unknown);
 }
 
 function invalid(message: string): DrpcError {

@@ -7,7 +7,7 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
-import { unknownName } from '../errors/unknown-name.js';
+import { unknownNameIn } from '../errors/unknown-name.js';
 import { assertUserMetadata, mergeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { CallSpec } from '../pool/call.js';
 import type { RequestFeed } from '../pool/outbox.js';
@@ -48,7 +48,9 @@ export function outgoingCall(
   const rpc = patternToRpc(pattern);
   const record = data instanceof DrpcRecord ? data : undefined;
   const given = record ? { ...record.options, ...definedOf(options) } : options;
-  assertKnownNames(given);
+  // A misspelt timeout would be none.
+  const unknown = unknownNameIn('call option', given, CALL_OPTIONS);
+  if (unknown !== undefined) throw new TypeError(unknown);
   const { metadata, timeout, signal, encoding } = given;
   return {
     kind,
@@ -98,13 +100,6 @@ function mergedMetadata(
   if (hooked !== undefined) assertUserMetadata(hooked);
   if (own !== undefined) assertUserMetadata(own);
   return mergeMetadata(defaults, hooked, own);
-}
-
-/** A misspelt timeout would be none. */
-function assertKnownNames(options: DrpcCallOptions): void {
-  for (const name in options) {
-    if (!CALL_OPTIONS.includes(name)) throw new TypeError(unknownName('call option', name, CALL_OPTIONS));
-  }
 }
 
 /** An explicit `undefined` is no setting. */

@@ -7,6 +7,16 @@ export function unknownName(what: string, name: string, known: readonly string[]
   return `${what} ${escapeName(name)} is not known${question} are ${known.toSorted().join(', ')}`;
 }
 
+/** The same for the first property of `options` that is none of them; `undefined` where all are. */
+export function unknownNameIn(
+  what: string,
+  options: object | undefined,
+  known: readonly string[],
+): string | undefined {
+  for (const name in options) if (!known.includes(name)) return unknownName(what, name, known);
+  return undefined;
+}
+
 /** The name that differs least, if no more than a third of it does; case does not count. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   let found: string | undefined;
