@@ -27,7 +27,6 @@ export interface Row {
   better: 'higher' | 'lower';
   /** Told as it is; otherwise by the ratio to the reference of the same round. */
   absolute: boolean;
-  judged: 'ratio' | 'value';
   targets?: { core: Target; nest: Target };
   cells: Cell[];
 }
@@ -43,14 +42,9 @@ export interface Cell {
   failed?: boolean;
 }
 
-/** What is told of a cell: a ratio, or the plain value of an absolute row. */
+/** What is told of a cell, and what its targets are held against: a ratio, or the plain value of an absolute row. */
 export function toldOf(row: Row, cell: Cell | undefined): Summary | undefined {
   return row.absolute ? cell?.value : cell?.ratio;
-}
-
-/** What its targets are held against. */
-export function judgedOf(row: Row, cell: Cell | undefined): Summary | undefined {
-  return row.judged === 'value' ? cell?.value : cell?.ratio;
 }
 
 export function cellOf(row: Row, contestant: string): Cell | undefined {

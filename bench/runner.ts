@@ -142,7 +142,6 @@ function rowsOf(workload: Workload, tracks: Track[]): Row[] {
       unit: metric.unit,
       better: metric.better,
       absolute: metric.absolute ?? false,
-      judged: metric.judged ?? (metric.absolute ? 'value' : 'ratio'),
       ...(metric.targets ? { targets: metric.targets } : {}),
       cells,
     };

@@ -1,4 +1,5 @@
 import type { ClientEnd, StreamCall } from '../contestant.js';
+import { MeasuredTime, type Duration } from './measured-time.js';
 
 export interface Held {
   openMs: number;
@@ -21,9 +22,8 @@ export function driveHold(end: ClientEnd, streams: number): Promise<Held> {
   });
 }
 
-export interface CancelParams {
+export interface CancelParams extends Duration {
   atOnce: number;
-  ms: number;
   maxCycles: number;
 }
 
@@ -37,30 +37,26 @@ export interface CancelResult {
 const MAX_FAILED = 1000;
 
 /** Opens a stream, waits for its first message, cancels it and opens the next; `atOnce` such cycles side by side. */
-export function driveCancel(end: ClientEnd, { atOnce, ms, maxCycles }: CancelParams): Promise<CancelResult> {
+export function driveCancel(
+  end: ClientEnd,
+  { atOnce, maxCycles, ...duration }: CancelParams,
+): Promise<CancelResult> {
   return new Promise((resolve) => {
     let opened = 0;
     let cycles = 0;
     let failed = 0;
     let underWay = 0;
-    let elapsedMs = 0;
-    let counted = 0;
 
-    const begin = performance.now();
+    const time = new MeasuredTime(duration);
     const next = () => {
-      if (elapsedMs === 0 && (cycles + failed) % 64 === 0) look();
-      if (elapsedMs === 0 && opened < maxCycles) {
+      if (failed >= MAX_FAILED) time.end(cycles);
+      else if ((cycles + failed) % 64 === 0) time.look(cycles);
+      if (!time.isOver && opened < maxCycles) {
         open();
       } else if (underWay === 0) {
-        if (elapsedMs === 0) look(true);
-        resolve({ perSecond: (counted * 1000) / elapsedMs, opened, failed });
+        time.end(cycles);
+        resolve({ perSecond: time.perSecond, opened, failed });
       }
-    };
-    const look = (over = false) => {
-      const now = performance.now() - begin;
-      if (!over && now < ms && failed < MAX_FAILED) return;
-      elapsedMs = now;
-      counted = cycles;
     };
     const fail = () => {
       failed++;

@@ -1,55 +1,44 @@
 import type { ClientEnd, PingPongCall } from '../contestant.js';
+import { MeasuredTime, type Duration } from './measured-time.js';
 
-export interface PingPongParams {
+export interface PingPongParams extends Duration {
   streams: number;
   size: number;
-  ms: number;
 }
 
 export interface PingPongResult {
   perSecond: number;
 }
 
-/** On each stream one message is under way, in one direction or the other, for `ms`; then all streams end. */
+/** On each stream one message is under way, in one direction or the other, until the time is over; then all end. */
 export function drivePingPong(
   end: ClientEnd,
-  { streams, size, ms }: PingPongParams,
+  { streams, size, ...duration }: PingPongParams,
 ): Promise<PingPongResult> {
   return new Promise((resolve, reject) => {
     const payload = end.payload(size);
     const calls: PingPongCall<unknown>[] = [];
     let returned = 0;
-    let elapsedMs = 0;
-    let counted = 0;
     let open = streams;
-    let looked = 0;
 
-    const begin = performance.now();
+    const time = new MeasuredTime(duration);
     for (let i = 0; i < streams; i++) {
       const call: PingPongCall<unknown> = end.pingPong({
         message: (got) => {
           if (got !== size) return reject(new Error(`${got} came back for ${size}`));
           returned++;
-          if (elapsedMs === 0 && returned - looked >= streams) look();
-          if (elapsedMs === 0) call.send(payload);
-          else call.closeSend();
+          if (returned % streams === 0) time.look(returned);
+          if (time.isOver) call.closeSend();
+          else call.send(payload);
         },
         end: () => {
-          if (elapsedMs === 0) reject(new Error('a stream ended by itself'));
-          if (--open === 0) resolve({ perSecond: (counted * 1000) / elapsedMs });
+          if (!time.isOver) reject(new Error('a stream ended by itself'));
+          if (--open === 0) resolve({ perSecond: time.perSecond });
         },
         error: reject,
       });
       calls.push(call);
     }
     for (const call of calls) call.send(payload);
-
-    function look(): void {
-      looked = returned;
-      const now = performance.now() - begin;
-      if (now < ms) return;
-      elapsedMs = now;
-      counted = returned;
-    }
   });
 }

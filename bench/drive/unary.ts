@@ -1,9 +1,9 @@
 import type { ClientEnd } from '../contestant.js';
+import { MeasuredTime, type Duration } from './measured-time.js';
 
-export interface UnaryParams {
+export interface UnaryParams extends Duration {
   size: number;
   atOnce: number;
-  ms: number;
   maxCalls: number;
 }
 
@@ -16,10 +16,10 @@ export interface UnaryResult {
 /** How many calls fail before a run is given up. */
 const MAX_FAILED = 1000;
 
-/** Keeps `atOnce` calls under way for `ms`, then lets the last ones finish outside the measured time. */
+/** Keeps `atOnce` calls under way for the time, then lets the last ones finish outside of it. */
 export function driveUnary(
   end: ClientEnd,
-  { size, atOnce, ms, maxCalls }: UnaryParams,
+  { size, atOnce, maxCalls, ...duration }: UnaryParams,
 ): Promise<UnaryResult> {
   return new Promise((resolve) => {
     const payload = end.payload(size);
@@ -27,31 +27,22 @@ export function driveUnary(
     let underWay = 0;
     let calls = 0;
     let failed = 0;
-    let elapsedMs = 0;
-    let counted = 0;
 
     const done = (error: Error | undefined, answered: number) => {
       underWay--;
       if (error || answered !== size) failed++;
       else calls++;
-      if (elapsedMs === 0) {
-        if (calls % clockEvery === 0 || failed > 0) look();
-        if (elapsedMs === 0) return issue();
-      }
-      if (underWay === 0) resolve({ calls: counted, failed, perSecond: (counted * 1000) / elapsedMs });
-    };
-    const look = () => {
-      const now = performance.now() - begin;
-      if (now < ms && calls < maxCalls && failed < MAX_FAILED) return;
-      elapsedMs = now;
-      counted = calls;
+      if (calls >= maxCalls || failed >= MAX_FAILED) time.end(calls);
+      else if (calls % clockEvery === 0) time.look(calls);
+      if (!time.isOver) return issue();
+      if (underWay === 0) resolve({ calls: time.counted, failed, perSecond: time.perSecond });
     };
     const issue = () => {
       underWay++;
       end.unary(payload, done);
     };
 
-    const begin = performance.now();
+    const time = new MeasuredTime(duration);
     for (let i = 0; i < atOnce; i++) issue();
   });
 }

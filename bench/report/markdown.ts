@@ -1,14 +1,5 @@
 import { NOISE, REFERENCE } from '../contestants.js';
-import {
-  cellOf,
-  judge,
-  judgedOf,
-  toldOf,
-  type Cell,
-  type Results,
-  type Row,
-  type Verdict,
-} from '../results.js';
+import { cellOf, judge, toldOf, type Cell, type Results, type Row, type Verdict } from '../results.js';
 import { short, withSpread, withUnit } from './numbers.js';
 
 const MARKS: Record<Verdict, string> = { goal: '✔✔', reached: '✔', short: '✘' };
@@ -64,10 +55,10 @@ function targets(results: Results): string {
   const rows = results.rows
     .filter((row) => row.targets !== undefined)
     .map((row) => [
-      `${row.title}${row.judged === 'value' ? ` (${row.unit})` : ''}${arrow(row)}`,
+      nameOf(row),
       ...held.flatMap(({ name, goal }) => {
         const target = row.targets![goal!];
-        const summary = judgedOf(row, cellOf(row, name));
+        const summary = toldOf(row, cellOf(row, name));
         return [
           summary ? short(summary.median) : '–',
           `${short(target[0])} / ${short(target[1])}`,
