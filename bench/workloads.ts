@@ -39,12 +39,12 @@ export const FULL: Plan = {
 export const QUICK: Plan = {
   rounds: 3,
   heavyRounds: 1,
-  warmMs: 120,
+  warmMs: 100,
   warmCount: 3000,
-  warmLimitMs: 250,
+  warmLimitMs: 200,
   leadMs: 0,
   ms: 80,
-  streamShare: 0.25,
+  streamShare: 0.2,
   stopMs: 500,
   keepsProcesses: true,
 };
@@ -238,7 +238,7 @@ function idle(): Workload {
     warmUp: async (pair, { warmMs }) => {
       await pair.client.ask(
         'unary',
-        { size: 32, atOnce: 64, ms: warmMs / 4, maxCalls: 100_000 },
+        { size: 32, atOnce: 64, ms: warmMs / 10, maxCalls: 100_000 },
         TASK_LIMIT_MS,
       );
       await pair.client.ask('hold', { streams: 200 }, TASK_LIMIT_MS);
