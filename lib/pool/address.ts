@@ -11,6 +11,8 @@ export interface Address {
   readonly path: string;
   /** The name that stood in place of `host` before it was resolved: the one in the server's certificate. */
   readonly name?: string;
+  /** What `host` was found to mean, where that is one server: Node reaches it by the family that answers. */
+  readonly found?: readonly LookupAddress[];
 }
 
 /** The URL of an address, for messages and logs. */
@@ -33,13 +35,22 @@ export interface LookupAddress {
 
 /**
  * The addresses behind a name that are servers of their own. A host with one address of each family is one
- * server, which is left to Node to reach by the family that answers; more of a family are several.
+ * server, which Node reaches by the family that answers; more of a family are several.
  */
 export function spread(address: Address, found: readonly LookupAddress[]): Address[] {
   const first = found[0]?.family;
   const own = found.filter(({ family }) => family === first);
   const others = found.filter(({ family }) => family !== first);
   const servers = others.length > own.length ? others : own;
-  if (servers.length < 2) return [address];
+  if (servers.length < 2) return [{ ...address, found }];
   return servers.map(({ address: host }) => ({ ...address, host, name: address.host }));
+}
+
+/** Whether the server at `one` is that at `other`, as far as is known: one name, or one IP address. */
+export function isSameServer(one: Address, other: Address): boolean {
+  return one.host === other.host || ipOf(one) === ipOf(other);
+}
+
+function ipOf({ host, found }: Address): string {
+  return found?.length === 1 ? found[0]!.address : host;
 }

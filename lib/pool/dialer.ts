@@ -1,9 +1,9 @@
-import { connect as connectSocket, Socket } from 'node:net';
+import { connect as connectSocket, Socket, type LookupFunction } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
-import { formatAddress, type Address } from './address.js';
+import { formatAddress, type Address, type LookupAddress } from './address.js';
 
 /** Size in bytes of the buffer that a plain socket reads into, again and again. */
 const READ_BUFFER_SIZE = 64 * 1024;
@@ -86,7 +86,7 @@ export function keepAlive(duplex: Duplex): void {
  * A socket that reads into one buffer, which costs half of what a new one for each chunk does. Node gives
  * such a socket no `data` events; it gets them here, with chunks that are borrowed until the listener returns.
  */
-function openPlain({ kind, host, port, path }: Address): Socket {
+function openPlain({ kind, host, port, path, found }: Address): Socket {
   const onread = {
     buffer: Buffer.allocUnsafeSlow(READ_BUFFER_SIZE),
     callback: (size: number, buffer: Uint8Array): boolean => {
@@ -94,12 +94,34 @@ function openPlain({ kind, host, port, path }: Address): Socket {
       return true;
     },
   };
-  const socket = connectSocket(kind === 'unix' ? { path, onread } : { host, port, noDelay: true, onread });
+  const socket = connectSocket(
+    kind === 'unix' ? { path, onread } : { host, port, noDelay: true, onread, ...lookupOf(found) },
+  );
   return socket;
 }
 
-function openTls({ host, port, name }: Address, { tls }: DialOptions): Socket {
-  return connectTls({ ...(name !== undefined && { servername: name }), ...tls, host, port }).setNoDelay(true);
+function openTls({ host, port, name, found }: Address, { tls }: DialOptions): Socket {
+  const options = {
+    ...(name !== undefined && { servername: name }),
+    ...tls,
+    host,
+    port,
+    ...lookupOf(found),
+  };
+  return connectTls(options).setNoDelay(true);
+}
+
+/** Lets Node dial what was found: it would ask the name server again, and know no name of the application's own. */
+function lookupOf(found: readonly LookupAddress[] | undefined): { lookup?: LookupFunction } {
+  if (!found) return {};
+  return {
+    lookup(_host, { all, family }, done) {
+      if (all) return done(null, [...found]);
+      // One family alone is asked for only where trying both is switched off.
+      const first = found.find((each) => each.family === family) ?? found[0]!;
+      done(null, first.address, first.family);
+    },
+  };
 }
 
 function cannotConnect(name: string, cause: unknown): ClosedError {

@@ -70,7 +70,8 @@ interface Attempt {
 
 /** One server: its connections, the attempts to make them, and what was learnt of it. */
 export class Endpoint {
-  readonly address: Address;
+  /** Where it is dialled; what its name means can change. */
+  address: Address;
   readonly #host: EndpointHost;
   readonly #pause: RetryPause;
   readonly #links = new Set<Link>();
@@ -101,6 +102,11 @@ export class Endpoint {
   /** Attempts under way. */
   get dialing(): number {
     return this.#dialing;
+  }
+
+  /** Whether the last attempt to connect has failed. */
+  get isFailing(): boolean {
+    return this.#pause.isFailing;
   }
 
   /** Connections that take calls. */

@@ -1,7 +1,7 @@
 import { lookup as lookupName } from 'node:dns/promises';
 import type { Timer } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
-import { formatAddress, isNamed, spread, type Address, type LookupAddress } from './address.js';
+import { formatAddress, isNamed, isSameServer, spread, type Address, type LookupAddress } from './address.js';
 import { Endpoint, Want, type EndpointHost } from './endpoint.js';
 import { RetryPause } from './retry-pause.js';
 
@@ -59,7 +59,10 @@ export class Target {
   #shouldLookUp(want: Want): boolean {
     if (!isNamed(this.#address)) return false;
     if (this.#endpoints.length > 0) {
-      return this.#endpoints.some((endpoint) => endpoint.usable === 0 && endpoint.missing(want) > 0);
+      // Not for each further connection: a server that answers is where it was.
+      return this.#endpoints.some(
+        (endpoint) => (endpoint.usable === 0 || endpoint.isFailing) && endpoint.missing(want) > 0,
+      );
     }
     if (want === Want.KeepUp && !this.#host.isKeptUp) return false;
     if (want === Want.Connect || this.#pause.isOver(want === Want.Call)) return true;
@@ -117,13 +120,14 @@ export class Target {
 
   /** Keeps the servers that are still there, and lets go of the others. */
   #adopt(addresses: readonly Address[]): void {
-    const known = new Map(this.#endpoints.map((endpoint) => [endpoint.address.host, endpoint]));
+    const gone = new Set(this.#endpoints);
     this.#endpoints = addresses.map((address) => {
-      const endpoint = known.get(address.host) ?? new Endpoint(this.#host, address);
-      known.delete(address.host);
-      return endpoint;
+      const known = [...gone].find((endpoint) => isSameServer(endpoint.address, address));
+      if (!known) return new Endpoint(this.#host, address);
+      gone.delete(known);
+      known.address = address;
+      return known;
     });
-    const gone = [...known.values()];
     this.#retired = [...this.#retired.filter(({ links }) => links.size > 0), ...gone];
     for (const endpoint of gone) endpoint.retire(new ClosedError('the server is gone from its name'));
   }

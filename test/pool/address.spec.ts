@@ -34,11 +34,13 @@ describe('spread', () => {
   const service = tcp('service.test');
 
   it('leaves a name with one address as it is', () => {
-    expect(spread(service, [v4('10.0.0.1')])).toEqual([service]);
+    const found = [v4('10.0.0.1')];
+    expect(spread(service, found)).toEqual([{ ...service, found }]);
   });
 
   it('leaves one host with an address of each family to Node', () => {
-    expect(spread(service, [v6('::1'), v4('127.0.0.1')])).toEqual([service]);
+    const found = [v6('::1'), v4('127.0.0.1')];
+    expect(spread(service, found)).toEqual([{ ...service, found }]);
   });
 
   it('makes a server of each address, which keeps the name for its certificate', () => {

@@ -627,9 +627,34 @@ describe('ConnectionPool with a name', () => {
     expect(asked).toBe(1);
     isKnown = true;
     client.clock.advance(100);
-    // One address: Node connects by the name, which only the look-up of this test knows.
-    await client.call('echo');
+    // No name server knows this name, only the look-up of this test.
+    expect(await client.call('echo', 'here')).toEqual(['here', 'complete']);
     expect(asked).toBe(2);
+  });
+
+  it('finds the one server of a name where it has moved', async () => {
+    const one = await serve({ host: '127.0.0.2' });
+    const two = await serve({ host: '127.0.0.3', port: one.port });
+    let host = '127.0.0.2';
+    const client = new TestPool({
+      addresses: [{ ...named, port: one.port }],
+      lookup: async () => v4(host),
+      connections: 2,
+      pingInterval: 0,
+    });
+    await client.pool.connect();
+    await client.all(2);
+    client.clock.advance(1000);
+    host = '127.0.0.3';
+    one.stop();
+    one.connections[1]!.socket.destroy();
+    // It is lost, and can not be replaced where it was.
+    await client.nextError();
+    await client.nextError();
+    client.clock.advance(1000);
+    await two.connection(1);
+    await client.all(2);
+    expect(client.statuses).toEqual(['connected']);
   });
 
   it('does not wait for a name server for ever', async () => {
@@ -730,18 +755,23 @@ describe('ConnectionPool with a name', () => {
       expect(client.statuses).toEqual(['connected']);
     });
 
-    it('loses no call when the one server of a name is joined by others', async () => {
+    it('keeps the one server of a name that is joined by others, and that others leave', async () => {
       const { client, servers, names } = await several(2, 1);
       const before = client.start('hang');
       await servers[0]!.connections[0]!.running('hang');
-      const left = client.becomes('disconnected');
-      names.hosts.push('127.0.0.2');
+      names.hosts.unshift('127.0.0.2');
       client.clock.advance(5000);
-      await left;
-      expect(await client.call('echo', 'meanwhile')).toEqual(['meanwhile', 'complete']);
       await client.all(2);
+      expect(await spread(client, servers, 2)).toEqual([2, 1]);
+
+      const closed = once(servers[1]!.connections[0]!.socket, 'close');
+      names.hosts.shift();
+      client.clock.advance(5000);
+      await closed;
+      expect(await client.call('echo', 'after')).toEqual(['after', 'complete']);
       expect(before.seen.events).toEqual([]);
-      expect(client.pool.connections.map(({ isDraining }) => isDraining)).toEqual([false, false, true]);
+      expect(client.statuses).toEqual(['connected']);
+      expect(servers.map(({ connections }) => connections.length)).toEqual([1, 1]);
     });
 
     it('keeps what it knows when a look-up fails, and goes on', async () => {

@@ -1,6 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { once } from 'node:events';
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import {
+  createServer,
+  getDefaultAutoSelectFamily,
+  setDefaultAutoSelectFamily,
+  type AddressInfo,
+  type Server,
+  type Socket,
+} from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
@@ -114,6 +121,28 @@ describe('Dial', () => {
     expect((await read(socket, 1)).toString()).toBe('x');
   });
 
+  it('connects to what a name was found to mean, by the family that answers', async () => {
+    const { address, accepted } = await tcpServer();
+    const found = [
+      { address: '::1', family: 6 },
+      { address: '127.0.0.1', family: 4 },
+    ];
+    const socket = await dial({ ...address, host: 'service.test', found }).socket;
+    (await accepted).write('x');
+    expect((await read(socket, 1)).toString()).toBe('x');
+  });
+
+  it('connects to the first of them where trying both families is switched off', async () => {
+    const isOn = getDefaultAutoSelectFamily();
+    setDefaultAutoSelectFamily(false);
+    onTestFinished(() => setDefaultAutoSelectFamily(isOn));
+    const { address, accepted } = await tcpServer();
+    const found = [{ address: '127.0.0.1', family: 4 }];
+    const socket = await dial({ ...address, host: 'service.test', found }).socket;
+    (await accepted).write('x');
+    expect((await read(socket, 1)).toString()).toBe('x');
+  });
+
   it('connects to a unix socket', async () => {
     const path = join(tmpdir(), `drpc-${randomUUID()}.sock`);
     const server = createServer();
@@ -133,6 +162,17 @@ describe('Dial', () => {
     const socket = await dial(address, { tls: { ca: pem('ca.crt') } }).socket;
     (await accepted).write('x');
     expect((await read(socket, 1)).toString()).toBe('x');
+  });
+
+  it('holds the certificate of a name against the name, whatever was found for it', async () => {
+    const server = createTlsServer({ cert: pem('server.crt'), key: pem('server.key') });
+    await listen(server, { port: 0, host: '127.0.0.1' });
+    const { port } = server.address() as AddressInfo;
+    const found = [{ address: '127.0.0.1', family: 4 }];
+    const at = (host: string): Address => ({ kind: 'tls', host, port, path: '', found });
+    const tls = { ca: pem('ca.crt') };
+    await dial(at('localhost'), { tls }).socket;
+    await expect(dial(at('service.test'), { tls }).socket).rejects.toThrow(/ERR_TLS_CERT_ALTNAME_INVALID$/);
   });
 
   it('refuses a certificate that nobody vouches for', async () => {
