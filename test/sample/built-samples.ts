@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { once } from 'node:events';
+import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +10,9 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
+/** Where a sample listens, or finds its other side. */
+const PORT = /(?<=127\.0\.0\.1:|\b(?:listen|connect)\()\d+/g;
+
 /** What a program printed, and how it ended. */
 export interface Outcome {
   readonly code: number;
@@ -15,7 +20,10 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** The samples, built with the package from the sources as they are, in a folder of their own. */
+/**
+ * The samples, built with the package from the sources as they are, in a folder of their own and with ports of their own:
+ * those that they show to readers may be in use, by another run of these tests for example.
+ */
 export class BuiltSamples {
   readonly #folder: string;
 
@@ -33,7 +41,13 @@ export class BuiltSamples {
     const build = (config: string, out: string): Promise<unknown> =>
       run(process.execPath, [tsc, '-p', join(root, config), '--noCheck', '--outDir', join(folder, out)]);
     await Promise.all([build('tsconfig.build.json', 'dist'), build('tsconfig.sample.json', 'dist-sample')]);
+    await takeFreePorts([join(folder, 'sample'), join(folder, 'dist-sample')]);
     return new BuiltSamples(folder);
+  }
+
+  /** Where the sources of a sample lie, with the ports that are used here. */
+  sourceOf(name: string): string {
+    return join(this.#folder, 'sample', name);
   }
 
   /** Runs a program of the samples, such as `run.js`. */
@@ -48,4 +62,35 @@ export class BuiltSamples {
   async remove(): Promise<void> {
     await rm(this.#folder, { recursive: true });
   }
+}
+
+/** Writes free ports into all programs of these folders, the same one for the same. */
+async function takeFreePorts(folders: readonly string[]): Promise<void> {
+  const found = await Promise.all(
+    folders.map(async (folder) =>
+      (await readdir(folder, { recursive: true })).map((name) => join(folder, name)),
+    ),
+  );
+  const files = found.flat().filter((name) => /\.(js|go)$/.test(name));
+  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8')));
+  const shown = [...new Set(texts.flatMap((text) => text.match(PORT) ?? []))];
+  const free = await freePorts(shown.length);
+  const portFor = new Map(shown.map((port, i) => [port, String(free[i])]));
+  await Promise.all(
+    texts.map((text, i) =>
+      writeFile(
+        files[i]!,
+        text.replace(PORT, (port) => portFor.get(port)!),
+      ),
+    ),
+  );
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  // All are open before the first is closed: no two are the same.
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return ports;
 }

@@ -30,9 +30,10 @@ describeWithGo('the sample with a Go service', () => {
   let samples: BuiltSamples;
 
   beforeAll(async () => {
-    const build = 'source "$1/env.sh" && cd "$2" && go vet ./... && go build -o "$3" .';
-    await run('bash', ['-c', build, 'bash', GO_DIRECTORY, join(sample, 'go'), stock]);
     samples = await BuiltSamples.make();
+    const build = 'source "$1/env.sh" && cd "$2" && go vet ./... && go build -o "$3" .';
+    const source = join(samples.sourceOf('08-go-interop'), 'go');
+    await run('bash', ['-c', build, 'bash', GO_DIRECTORY, source, stock]);
   }, BUILD_TIMEOUT);
 
   afterAll(async () => {
