@@ -173,18 +173,32 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
 
   async #close(listener: DrpcListener): Promise<void> {
     await this.#starting?.catch(() => undefined);
+    // A listener of the application that throws is no reason to leave anything open: its error is told at the end.
+    try {
+      try {
+        listener.stop();
+      } finally {
+        await this.#finishCalls();
+      }
+    } finally {
+      try {
+        await listener.close();
+      } finally {
+        this.#listener = undefined;
+        this._status$.next(DrpcStatus.Disconnected);
+        this.#emit('close');
+      }
+    }
+  }
+
+  async #finishCalls(): Promise<void> {
     const cause = new ClosedError('the server is shutting down');
     const graceEnds = performance.now() + this.#options.gracePeriod;
-    listener.stop();
     this.#connections?.drain(cause.message);
     await this.#waitForCalls();
     this.#dispatcher.cancel(cause);
     // An answer that is on its way is not there yet: a slow reader has the rest of the time to take it.
     await this.#connections?.finish(cause, Math.max(graceEnds - performance.now(), 0));
-    await listener.close();
-    this.#listener = undefined;
-    this._status$.next(DrpcStatus.Disconnected);
-    this.#emit('close');
   }
 
   /** Whoever adds this transport to an application may not think of the handlers it has already. */

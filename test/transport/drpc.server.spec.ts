@@ -14,7 +14,7 @@ import {
   type DrpcServerOptions,
   type ListenerHooks,
 } from 'nestjs-drpc';
-import { createInMemoryPair } from 'nestjs-drpc/testing';
+import { createInMemoryNetwork, createInMemoryPair } from 'nestjs-drpc/testing';
 import { map, range, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Caller } from './helpers/caller.js';
@@ -448,6 +448,37 @@ describe('DrpcServer.close', () => {
     await closed;
     await late.conn.closed;
   });
+
+  it.each(['stop', 'close'] as const)(
+    'finishes calls and closes all although %s() of its listener throws, and tells that',
+    async (method) => {
+      const { listener, dial } = createInMemoryNetwork();
+      const faulty: DrpcListener = {
+        listen: (hooks) => listener.listen(hooks),
+        address: () => null,
+        stop: () => listener.stop(),
+        close: () => listener.close(),
+        [method]: () => {
+          throw new Error(`no ${method}`);
+        },
+      };
+      const log = new EventLog();
+      const gate = new Gate();
+      const server = { port: undefined, listener: faulty, gracePeriod: 60_000 };
+      const service = await TestService.start([controllerOf(log, gate)], { server });
+      const statuses: string[] = [];
+      service.server.status.subscribe((status) => statuses.push(status));
+      const caller = new Caller(await dial());
+      const call = caller.call('slow', 1);
+      await log.seen('started');
+      const closed = service.server.close();
+      gate.open();
+      expect(await call).toBe('in time');
+      await expect(closed).rejects.toThrow(`no ${method}`);
+      await caller.conn.closed;
+      expect(statuses).toEqual([DrpcStatus.Connected, DrpcStatus.Disconnected]);
+    },
+  );
 
   it('closes connections that never said anything', async () => {
     const service = await TestService.start([]);
