@@ -51,11 +51,12 @@ export type ControlMessage =
   | { type: 'pong'; id: number }
   | { type: 'goaway'; lastStreamId: Uint64; reason: string };
 
-/** A message as it travels; stream ids beyond 2^53 as decimal text. */
+/** A message as it travels; stream ids beyond 2^53 as decimal text, a limit that is none as the greatest number. */
 export function marshalControl(message: ControlMessage): string {
-  return JSON.stringify(message, (_key, value: unknown) =>
-    typeof value === 'bigint' ? value.toString() : value,
-  );
+  return JSON.stringify(message, (_key, value: unknown) => {
+    if (typeof value === 'bigint') return value.toString();
+    return value === Infinity ? Number.MAX_SAFE_INTEGER : value;
+  });
 }
 
 /**

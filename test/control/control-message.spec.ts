@@ -34,6 +34,15 @@ describe('marshalControl and unmarshalControl', () => {
     expect(read(marshalControl(message))).toEqual(message);
   });
 
+  it('carry a limit that is none as the greatest number', () => {
+    const unlimited = { type: 'settings', streamWindow: Infinity, maxMessageSize: Infinity } as const;
+    const greatest = Number.MAX_SAFE_INTEGER;
+    expect(read(marshalControl(unlimited))).toMatchObject({
+      streamWindow: greatest,
+      maxMessageSize: greatest,
+    });
+  });
+
   it('ignore a type that this version does not know', () => {
     expect(read('{"type":"color","id":1}')).toBeUndefined();
   });
