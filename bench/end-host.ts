@@ -30,7 +30,7 @@ export class EndHost<T extends Record<keyof T, [unknown, unknown]>> {
   constructor(role: 'server' | 'client', name: string, env: Record<string, string> = {}) {
     this.#label = `${name} ${role}`;
     this.#child = fork(ENTRY, [role, name], {
-      execArgv: ['--expose-gc'],
+      execArgv: ['--expose-gc', ...process.execArgv],
       env: { ...process.env, NODE_ENV: 'production', NO_COLOR: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
