@@ -2,7 +2,7 @@ import { defer, Observable, type Subscriber, type Subscription } from 'rxjs';
 import type { DrpcPattern } from '../bridge/pattern.js';
 import type { Encoding } from '../encoding/encoding.js';
 import { DrpcError } from '../errors/drpc-error.js';
-import type { Metadata } from '../metadata/metadata.js';
+import { mergeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { CallObserver } from '../pool/call.js';
 
 /** A call as an interceptor sees it, before it leaves. */
@@ -87,7 +87,7 @@ export class InterceptedCall implements CallHandle {
         };
       });
     const chain = interceptors.reduceRight<Next>(
-      (next, interceptor) => (each) => interceptor(each, next),
+      (next, interceptor) => (each) => interceptor(inLowerCase(each), next),
       innermost,
     );
     // Whatever an interceptor throws is an error of the call.
@@ -129,4 +129,13 @@ export class InterceptedCall implements CallHandle {
       complete: () => subscriber.complete(),
     };
   }
+}
+
+/** The call with its metadata in lower case: the interceptor before may have spelt a key in another way. */
+function inLowerCase(call: DrpcOutgoingCall): DrpcOutgoingCall {
+  // What is wrong with it is told when the call starts.
+  const metadata: unknown = call.metadata;
+  if (typeof metadata !== 'object' || metadata === null || Symbol.iterator in metadata) return call;
+  if (Object.keys(metadata).every((key) => key === key.toLowerCase())) return call;
+  return { ...call, metadata: mergeMetadata(call.metadata) };
 }

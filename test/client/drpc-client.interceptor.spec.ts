@@ -164,6 +164,19 @@ describe('An interceptor of a DrpcClient', () => {
     expect(seen).toEqual([{ 'x-trace': 'call' }]);
   });
 
+  it('sees them in lower case too where the one before has spelt them otherwise', async () => {
+    const seen: unknown[] = [];
+    const traced = (key: string): DrpcClientInterceptor => {
+      return (call, next) => {
+        seen.push({ ...call.metadata });
+        return next({ ...call, metadata: { ...call.metadata, [key]: key } });
+      };
+    };
+    const client = await connectWith(traced('X-Trace'), traced('X-TRACE'), traced('x-other'));
+    expect(await client.call('metadata')).toEqual({ 'x-trace': 'X-TRACE', 'x-other': 'x-other' });
+    expect(seen).toEqual([{}, { 'x-trace': 'X-Trace' }, { 'x-trace': 'X-TRACE' }]);
+  });
+
   it('stands around those behind it', async () => {
     const around =
       (name: string): DrpcClientInterceptor =>
