@@ -103,10 +103,10 @@ function openPlain({ kind, host, port, path, found }: Address): Socket {
 function openTls({ host, port, name, found }: Address, { tls }: DialOptions): Socket {
   const options = {
     ...(name !== undefined && { servername: name }),
+    ...lookupOf(found),
     ...tls,
     host,
     port,
-    ...lookupOf(found),
   };
   return connectTls(options).setNoDelay(true);
 }

@@ -5,6 +5,7 @@ import {
   getDefaultAutoSelectFamily,
   setDefaultAutoSelectFamily,
   type AddressInfo,
+  type LookupFunction,
   type Server,
   type Socket,
 } from 'node:net';
@@ -173,6 +174,20 @@ describe('Dial', () => {
     const tls = { ca: pem('ca.crt') };
     await dial(at('localhost'), { tls }).socket;
     await expect(dial(at('service.test'), { tls }).socket).rejects.toThrow(/ERR_TLS_CERT_ALTNAME_INVALID$/);
+  });
+
+  it('leaves the look-up to the settings of TLS where they have one', async () => {
+    const server = createTlsServer({ cert: pem('server.crt'), key: pem('server.key') });
+    await listen(server, { port: 0, host: '127.0.0.1' });
+    const { port } = server.address() as AddressInfo;
+    // Nobody has this address: it is kept for documents.
+    const found = [{ address: '192.0.2.1', family: 4 }];
+    const address: Address = { kind: 'tls', host: 'localhost', port, path: '', found };
+    const own = { address: '127.0.0.1', family: 4 };
+    const lookup: LookupFunction = (_host, { all }, done) =>
+      all ? done(null, [own]) : done(null, own.address, own.family);
+    const socket = await dial(address, { tls: { ca: pem('ca.crt'), lookup } }).socket;
+    expect((socket as Socket).remoteAddress).toBe('127.0.0.1');
   });
 
   it('refuses a certificate that nobody vouches for', async () => {
