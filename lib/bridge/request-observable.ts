@@ -3,10 +3,12 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import type { Demand, RequestSource } from './request-source.js';
+import { mayGoUnheard } from './unheard-end.js';
 
 /**
  * The messages of a request as an Observable with one subscriber. What arrives before the handler subscribes
- * (behind an async guard, say) waits in the stream, whose queue is bounded: none is lost.
+ * (behind an async guard, say) waits in the stream, whose queue is bounded: none is lost. When the call ends before
+ * its time, so does the Observable, with the cause; who subscribed without an error handler hears nothing of it.
  */
 export class RequestObservable implements RequestSource {
   readonly values: Observable<unknown>;
@@ -15,6 +17,9 @@ export class RequestObservable implements RequestSource {
   #isTaken = false;
   #isOver = false;
   #cause: Error | undefined;
+
+  /** An Observable can not be held up: whoever needs a pace takes the messages as an iterable. */
+  readonly #start = (): void => this.#demand.request(Infinity);
 
   constructor(demand: Demand) {
     this.#demand = demand;
@@ -39,12 +44,12 @@ export class RequestObservable implements RequestSource {
 
   #subscribe(subscriber: Subscriber<unknown>): (() => void) | undefined {
     if (this.#isTaken) {
-      subscriber.error(
-        new DrpcError(
-          DrpcCode.FailedPrecondition,
-          `second subscriber of the messages of "${escapeName(this.#demand.rpc)}": they can be taken once, use share()`,
-        ),
+      const error = new DrpcError(
+        DrpcCode.FailedPrecondition,
+        `second subscriber of the messages of "${escapeName(this.#demand.rpc)}": they can be taken once, use share()`,
       );
+      mayGoUnheard(error, () => process.emitWarning(error.message, 'DrpcWarning'));
+      subscriber.error(error);
       return undefined;
     }
     this.#isTaken = true;
@@ -53,15 +58,16 @@ export class RequestObservable implements RequestSource {
       return undefined;
     }
     this.#subscriber = subscriber;
-    // An Observable can not be held up: whoever needs a pace takes the messages as an iterable.
-    this.#demand.request(Infinity);
+    // Behind the promises of Nest's pipeline: a handler that answers through a Subject has its listener by then.
+    queueMicrotask(() => process.nextTick(this.#start));
     return () => {
       this.#subscriber = undefined;
     };
   }
 
   #tellEnd(subscriber: Subscriber<unknown>): void {
-    if (this.#cause) subscriber.error(this.#cause);
-    else subscriber.complete();
+    if (!this.#cause) return subscriber.complete();
+    mayGoUnheard(this.#cause);
+    subscriber.error(this.#cause);
   }
 }

@@ -14,14 +14,17 @@ class Demand {
 }
 
 describe('RequestObservable', () => {
-  it('asks for nothing before it is subscribed to, then for everything', () => {
+  it('asks for nothing before it is subscribed to, then for everything, behind all promises of that turn', async () => {
     const demand = new Demand();
     const source = new RequestObservable(demand);
     expect(demand.asked).toEqual([]);
     expect(source.isActive).toBe(false);
     source.values.subscribe();
-    expect(demand.asked).toEqual([Infinity]);
     expect(source.isActive).toBe(true);
+    for (let i = 0; i < 20; i++) await Promise.resolve();
+    expect(demand.asked).toEqual([]);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(demand.asked).toEqual([Infinity]);
   });
 
   it('gives messages, then the end', () => {
@@ -65,6 +68,17 @@ describe('RequestObservable', () => {
     source.values.subscribe({ error: (reason: unknown) => (error = reason) });
     expect(error).toMatchObject({ code: 9 });
     expect(source.isActive).toBe(true);
+  });
+
+  it('warns of a second subscriber that does not listen for errors', async () => {
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
+    const source = new RequestObservable(new Demand());
+    source.values.subscribe();
+    source.values.subscribe();
+    expect(await warned).toMatchObject({
+      name: 'DrpcWarning',
+      message: 'second subscriber of the messages of "rpc": they can be taken once, use share()',
+    });
   });
 });
 

@@ -13,8 +13,9 @@ import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { Type } from 'class-transformer';
 import { IsInt, IsNotEmpty, ValidateNested } from 'class-validator';
 import { DrpcContext, DrpcSignal, DrpcStream } from 'nestjs-drpc';
-import { concat, defer, map, Observable, reduce, take, toArray } from 'rxjs';
+import { concat, defer, map, Observable, reduce, Subject, take, toArray } from 'rxjs';
 import { beforeEach, describe, expect, it } from 'vitest';
+import type { OpenCall } from './helpers/caller.js';
 import { EventLog, Gate } from './helpers/event-log.js';
 import { TestService } from './helpers/test-service.js';
 
@@ -126,11 +127,21 @@ class StreamsController {
     );
   }
 
+  @MessagePattern('apart')
+  apart(@DrpcStream() values: Observable<number>): Observable<number> {
+    const answers = new Subject<number>();
+    // No error handler, as in many an example.
+    values.subscribe({ next: (value) => answers.next(value), complete: () => answers.complete() });
+    return answers;
+  }
+
   @MessagePattern('payload')
   payload(@Payload() value: unknown): unknown {
     return value;
   }
 }
+
+const RAW = { name: 'raw', marshal: String, unmarshal: String };
 
 const NUMBERS = Array.from({ length: 100 }, (_, i) => i);
 
@@ -189,12 +200,26 @@ describe('a request stream', () => {
 
   it('ends its call with code 3 for a message that can not be decoded', async () => {
     const caller = await (await TestService.start([StreamsController])).connect();
-    const call = caller.open('first two', undefined, {}, { name: 'raw', marshal: String, unmarshal: String });
+    const call = caller.open('first two', undefined, {}, RAW);
     await call.send('1', '{"');
     await expect(call.next()).rejects.toMatchObject({
       code: 3,
       message: 'a message of "first two" is not valid json',
     });
+  });
+
+  it.each<[string, (call: OpenCall) => unknown]>([
+    ['is cancelled', (call) => call.cancel()],
+    ['sends what can not be decoded', (call) => call.send('{"')],
+  ])('harms nobody whose handler takes it apart from its answers, when its caller %s', async (_, leave) => {
+    const caller = await (await TestService.start([StreamsController])).connect();
+    const call = caller.open('apart', undefined, {}, RAW);
+    await call.send('1');
+    expect(await call.next()).toBe('1');
+    await leave(call);
+    expect(await caller.call('payload', 'alive')).toBe('alive');
+    // RxJS throws what nobody handles from a timer.
+    await new Promise((resolve) => setTimeout(resolve));
   });
 
   it('goes with other parameters', async () => {
