@@ -280,8 +280,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       if (interceptors.length === 0) return this.#start(call, observer, demand);
       return new InterceptedCall(interceptors, this.#startChecked, call, observer, demand);
     } catch (error) {
-      observer.error(invalidCall(error));
-      return NO_CALL;
+      return failSoon(observer, error);
     }
   }
 
@@ -295,8 +294,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       assertUserMetadata(call.metadata);
       return this.#start(call, observer, demand);
     } catch (error) {
-      observer.error(invalidCall(error));
-      return NO_CALL;
+      return failSoon(observer, error);
     }
   };
 
@@ -359,6 +357,12 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
         `The option peer names it beforehand: 'storj' for this, 'cockroach' or 'cockroach-fc' for many calls at once`,
     );
   }
+}
+
+/** In another turn, as all that calls fail for: who tries again at once would never let the event loop go on. */
+function failSoon(observer: CallObserver<unknown>, error: unknown): CallHandle {
+  setImmediate(() => observer.error(invalidCall(error)));
+  return NO_CALL;
 }
 
 function isNil(value: unknown): value is null | undefined {

@@ -118,7 +118,10 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     return this.#outbox !== undefined;
   }
 
-  /** Starts the call: where a connection has room, its request is written in this turn. */
+  /**
+   * Starts the call: where a connection has room, its request is written in this turn. What it fails for at once is
+   * told in another turn: who tries again without a pause would never let the event loop go on.
+   */
   start(): this {
     const { signal, timeout } = this.#spec;
     if (signal) {
@@ -217,7 +220,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   open(link: Link): void {
     const { rpc, payload, metadata } = this.#spec;
     const left = this.#timeLeft();
-    if (left !== undefined && left <= 0) return this.#fail(new DeadlineError());
+    if (left !== undefined && left <= 0) return this.refuseSoon(new DeadlineError());
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#link = link;
@@ -229,7 +232,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
         : link.conn.openUnary(rpc, payload!, this, metadata, left);
     } catch (error) {
       this.terminated();
-      return this.#fail(DrpcError.from(error));
+      return this.refuseSoon(DrpcError.from(error));
     }
     this.#stream.request(this.#demand);
     if (this.#outbox) this.#feed(this.#outbox, this.#stream);
@@ -245,6 +248,11 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   /** @internal There is no connection for this call, nor will there be. */
   refuse(error: Error): void {
     this.#fail(error);
+  }
+
+  /** @internal As {@link refuse}, for one that is being started. */
+  refuseSoon(error: Error): void {
+    this.#host.clock.yield(() => this.#fail(error));
   }
 
   moveOn(cause: Error): void {
@@ -302,7 +310,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   // ------------------------------------------------------------------- inside
 
   #refuseStart(error: Error): this {
-    this.#fail(error);
+    this.refuseSoon(error);
     return this;
   }
 

@@ -67,6 +67,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   #status: PoolStatus = 'disconnected';
   #hasConnected = false;
   #isFlushing = false;
+  #isJudging = false;
   #idleTimer: Timer | undefined;
   #lastError: DrpcError | undefined;
   #isClosed = false;
@@ -164,11 +165,11 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   #wait(call: Call): void {
-    if (this.#isClosed) return call.refuse(new ClosedError('the client is closed'));
+    if (this.#isClosed) return call.refuseSoon(new ClosedError('the client is closed'));
     const { failFast, maxQueuedCalls } = this.options;
     // One that moves had its place already, and is not lost for want of another.
     if (!failFast && this.#open === 0 && this.#waiting.size >= maxQueuedCalls && !call.hasMoved) {
-      return call.refuse(
+      return call.refuseSoon(
         new DrpcError(
           DrpcCode.ResourceExhausted,
           `${this.#waiting.size} calls wait for a connection: at most ${maxQueuedCalls} may`,
@@ -178,7 +179,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#waiting.add(call);
     call.wait();
     this.#ensure(Want.Call);
-    this.#judge();
+    this.#judgeSoon();
   }
 
   // -------------------------------------------------------------- EndpointHost
@@ -304,12 +305,21 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#rejectConnecting(error);
   }
 
+  /** The same in another turn, for a call that was just made: who makes it anew at once would go on for ever. */
+  #judgeSoon(): void {
+    if (this.#isJudging || this.#open > 0 || this.#isDialing()) return;
+    this.#isJudging = true;
+    this.clock.yield(() => {
+      this.#isJudging = false;
+      if (!this.#isClosed) this.#judge();
+    });
+  }
+
   #giveUp(error: Error): void {
     this.#rejectConnecting(error);
-    for (const call of this.#waiting) {
-      this.#waiting.delete(call);
-      call.refuse(error);
-    }
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const call of waiting) call.refuse(error);
   }
 
   #rejectConnecting(error: Error): void {

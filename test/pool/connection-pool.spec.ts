@@ -3,11 +3,14 @@ import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { marshalControl } from '../../lib/control/control-message.js';
+import { jsonEncoding } from '../../lib/encoding/encoding.js';
 import { DrpcError } from '../../lib/errors/drpc-error.js';
 import type { Address } from '../../lib/pool/address.js';
+import type { CallSpec } from '../../lib/pool/call.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { createInMemoryPair } from '../../lib/testing.js';
 import { message } from '../helpers/frames.js';
+import type { Observed } from './helpers/observed.js';
 import {
   echo,
   hang,
@@ -17,6 +20,8 @@ import {
   type TestServerOptions,
 } from './helpers/test-server.js';
 import { TestPool } from './helpers/test-pool.js';
+
+const CUSTOM: Address = { kind: 'custom', host: '', port: 0, path: '' };
 
 const HANDLERS: Record<string, Serve> = { echo, hang };
 
@@ -119,11 +124,48 @@ describe('ConnectionPool', () => {
       dial: () => (++dials < 2 ? Promise.reject(new Error('down')) : dialTo(server)),
     });
     await client.call('echo', 1);
-    const { seen } = client.start('echo', 2);
-    expect(seen.events).toEqual([expect.objectContaining({ code: 14 })]);
+    expect(await client.call('echo', 2)).toEqual([expect.objectContaining({ code: 14 })]);
     expect(dials).toBe(1);
     client.clock.advance(100);
     expect(await client.call('echo', 3)).toEqual([3, 'complete']);
+  });
+
+  it.each<[string, Partial<PoolOptions>, Partial<CallSpec>]>([
+    ['no server is there', {}, {}],
+    ['too many wait', { failFast: false, maxQueuedCalls: 0 }, {}],
+    ['its time is over', {}, { timeout: 0 }],
+    ['its signal has aborted', {}, { signal: AbortSignal.abort() }],
+  ])('lets the event loop go on while somebody tries again at once: %s', async (_, options, spec) => {
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      dial: () => Promise.reject(new Error('down')),
+      ...options,
+    });
+    let isOver = false;
+    let attempts = 0;
+    const attempt = (): void => {
+      if (isOver || attempts++ > 1000) return;
+      client.pool.call({ rpc: 'echo', encoding: jsonEncoding, payload: '1', ...spec }, observer);
+    };
+    const observer = { next: () => undefined, error: attempt, complete: () => undefined };
+    attempt();
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+    isOver = true;
+    expect(attempts).toBeGreaterThan(1);
+    expect(attempts).toBeLessThan(10);
+  });
+
+  it('lets a call be made anew at once when the client is closed', async () => {
+    const client = new TestPool({ addresses: [CUSTOM], dial: () => new Promise(() => undefined) });
+    let attempts = 0;
+    const attempt = (): void => {
+      if (attempts++ > 1000) return;
+      client.pool.call({ rpc: 'echo', encoding: jsonEncoding, payload: '1' }, observer);
+    };
+    const observer = { next: () => undefined, error: attempt, complete: () => undefined };
+    attempt();
+    await client.pool.close();
+    expect(attempts).toBeLessThan(10);
   });
 
   it('takes a server that answers nonsense for one it cannot connect to', async () => {
@@ -184,12 +226,12 @@ describe('ConnectionPool', () => {
   it('refuses calls that are made, and moved, while it closes', async () => {
     const { client } = await connected();
     const unsent = client.startUnsent('echo', 1);
-    let late: unknown;
+    let late: Observed | undefined;
     unsent.seen.error = () => {
-      late = client.start('echo', 2).seen.events;
+      late = client.start('echo', 2).seen;
     };
     await client.pool.close();
-    expect(late).toEqual([expect.objectContaining({ message: 'the client is closed' })]);
+    expect(await late!.failure()).toMatchObject({ message: 'the client is closed' });
     expect(client.statuses).toEqual(['connected', 'closed']);
   });
 
@@ -337,8 +379,6 @@ describe('ConnectionPool that lost its connection', () => {
 });
 
 describe('ConnectionPool that waits rather than fails', () => {
-  const CUSTOM: Address = { kind: 'custom', host: '', port: 0, path: '' };
-
   it('keeps calls until the server is there', async () => {
     const server = await serve();
     let isUp = false;
@@ -400,9 +440,10 @@ describe('ConnectionPool that waits rather than fails', () => {
       dial: () => new Promise(() => undefined),
     });
     const [first, second, third] = [client.start('echo'), client.start('echo'), client.start('echo')];
-    expect(third.seen.events).toEqual([
-      expect.objectContaining({ code: 8, message: '2 calls wait for a connection: at most 2 may' }),
-    ]);
+    expect(await third.seen.failure()).toMatchObject({
+      code: 8,
+      message: '2 calls wait for a connection: at most 2 may',
+    });
     expect([first.seen.events, second.seen.events]).toEqual([[], []]);
     first.call.cancel();
     expect(client.start('echo').seen.events).toEqual([]);
