@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { Duplex } from 'node:stream';
 import type { Encoding } from '../encoding/encoding.js';
 import { DrpcCode } from '../errors/codes.js';
-import { CanceledError, DeadlineError, DrpcError } from '../errors/drpc-error.js';
+import { CanceledError, DeadlineError, DrpcError, messageTooLarge } from '../errors/drpc-error.js';
 import { Manager, type ManagerHooks } from '../manager/manager.js';
 import type { ManagerOptions } from '../manager/manager.options.js';
 import { encodeMetadata, type Metadata } from '../metadata/metadata.js';
@@ -55,6 +55,7 @@ export class Conn {
     metadata?: Readonly<Metadata>,
     timeout?: number,
   ): Stream {
+    this.#checkSize(data);
     const stream = this.open(rpc, sink, metadata, timeout);
     try {
       stream.trySend(data);
@@ -124,6 +125,15 @@ export class Conn {
       stream.onTerminated(() => signal.removeEventListener('abort', abort));
     }
     return stream;
+  }
+
+  /** What is too large must not start the rpc either. */
+  #checkSize(data: Payload): void {
+    const { maxSendSize } = this.manager.limits;
+    // A UTF-16 unit is at most three bytes of UTF-8.
+    if (data.length * 3 <= maxSendSize) return;
+    const size = typeof data === 'string' ? Buffer.byteLength(data) : data.length;
+    if (size > maxSendSize) throw messageTooLarge(size, maxSendSize);
   }
 
   /** Ends the connection and waits until its socket is closed. */

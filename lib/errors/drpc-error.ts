@@ -114,6 +114,11 @@ export class MessageSizeError extends DrpcError {
   }
 }
 
+/** A message that its sender does not send: `limit` is its own, or what the peer announced. */
+export function messageTooLarge(size: number, limit: number): MessageSizeError {
+  return new MessageSizeError(`message of ${size} bytes exceeds the limit of ${limit}`);
+}
+
 /**
  * A send on a stream that takes no more messages: the ordinary end, not a fault.
  * Code 11 (OutOfRange), gRPC's number for going past an end. It says that sending is over, never why;

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import type { Clock, Timer } from '../clock/clock.js';
 import { abortCause, shareSignal } from '../conn/conn.js';
 import { unmarshalMessage, type Encoding } from '../encoding/encoding.js';
@@ -5,6 +6,7 @@ import { undecodable } from '../encoding/undecodable.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DeadlineError, DrpcError } from '../errors/drpc-error.js';
 import { isStreamRefused } from '../errors/error-info.js';
+import { escapeName } from '../errors/escape.js';
 import type { Metadata } from '../metadata/metadata.js';
 import type { Payload, Stream, StreamSink } from '../stream/stream.js';
 import { backoffDelay, type BackoffOptions } from './backoff.js';
@@ -84,6 +86,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   #timer: Timer | undefined;
   #refusals = 0;
   #hasMoved = false;
+  #hasAnswer = false;
   #isDone = false;
 
   /** @param demand answers asked for; {@link request} asks for more. Default: all that come. */
@@ -162,7 +165,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   abort(cause: Error): void {
     if (this.#isDone) return;
     this.cancel(cause);
-    this.#observer.error(cause);
+    this.#tellError(cause);
   }
 
   /** @internal The signal has aborted. */
@@ -206,12 +209,11 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     this.#settle();
     const stream = this.#stream;
     if (stream) {
-      // Ordered behind the messages that were sent; the text of a foreign error stays here.
-      const isMeant = error instanceof DrpcError;
-      stream.sendError(isMeant ? error : new DrpcError(DrpcCode.Unknown, 'the request stream failed'));
+      // Ordered behind the messages that were sent.
+      sendFailure(stream, error);
       stream.discard();
     }
-    this.#observer.error(error);
+    this.#tellError(error);
   }
 
   // ---------------------------------------------------------------- the pool's
@@ -276,7 +278,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     } catch (error) {
       return this.abort(undecodable('client', this.#spec.rpc, this.#spec.encoding.name, error));
     }
-    if (this.#demand !== Infinity) this.#demand--;
+    this.#hasAnswer = true;
     if (!isLast) return this.#observer.next(value);
     // Finished first: who leaves with the last message is not one who gives up.
     this.#finish();
@@ -362,7 +364,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
 
   /** Tries a refused call again after a pause, as long as its timeout allows. */
   #tryLater(): boolean {
-    if (this.#outbox?.hasSent || this.#refusals >= MAX_REFUSALS) return false;
+    if (this.#hasAnswer || this.#outbox?.hasSent || this.#refusals >= MAX_REFUSALS) return false;
     const pause = backoffDelay(++this.#refusals, this.#host.refusalBackoff);
     const left = this.#timeLeft();
     if (left !== undefined && left <= pause) return false;
@@ -387,7 +389,19 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   #fail(error: Error): void {
     if (this.#isDone) return;
     this.#settle();
-    this.#observer.error(error);
+    this.#tellError(error);
+  }
+
+  /** Does not throw: other calls wait for their turn behind this one. */
+  #tellError(error: Error): void {
+    try {
+      this.#observer.error(error);
+    } catch (fault) {
+      process.emitWarning(`the observer of a call of "${escapeName(this.rpc)}" threw`, {
+        type: 'DrpcWarning',
+        detail: inspect(fault, { customInspect: false }),
+      });
+    }
   }
 
   /** Nothing of this call is told or sent from here on, and nothing else holds on to it. */
@@ -401,4 +415,14 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
       this.#outbox.wake();
     }
   }
+}
+
+/** Tells the server that the request stream failed; the text of a foreign error stays here. */
+function sendFailure(stream: Stream, error: Error): void {
+  try {
+    if (error instanceof DrpcError) return stream.sendError(error);
+  } catch {
+    // Details that are none, say.
+  }
+  stream.sendError(new DrpcError(DrpcCode.Unknown, 'the request stream failed'));
 }

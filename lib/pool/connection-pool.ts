@@ -275,13 +275,16 @@ export class ConnectionPool implements CallHost, EndpointHost {
   #flush(): void {
     if (this.#isFlushing) return;
     this.#isFlushing = true;
-    for (const call of this.#waiting) {
-      const link = this.#pick();
-      if (!link) break;
-      this.#waiting.delete(call);
-      call.open(link);
+    try {
+      for (const call of this.#waiting) {
+        const link = this.#pick();
+        if (!link) break;
+        this.#waiting.delete(call);
+        call.open(link);
+      }
+    } finally {
+      this.#isFlushing = false;
     }
-    this.#isFlushing = false;
     if (this.#waiting.size > 0) this.#ensure(Want.Call);
   }
 

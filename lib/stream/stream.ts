@@ -6,7 +6,7 @@ import {
   DeadlineError,
   DrpcError,
   EofError,
-  MessageSizeError,
+  messageTooLarge,
   ProtocolError,
 } from '../errors/drpc-error.js';
 import { withoutStack } from '../errors/without-stack.js';
@@ -99,7 +99,7 @@ export class Stream {
 
   readonly #host: StreamHost;
   readonly #recv: RecvHalf;
-  readonly #sendWindow: SendWindow | undefined;
+  #sendWindow: SendWindow | undefined;
   /** What waits to be sent; most streams never have one. */
   #sendQueue: SendQueue | undefined;
   #messageId = 0;
@@ -330,6 +330,11 @@ export class Stream {
     if (this.isTerminated) this.#host.released(this);
   }
 
+  /** @internal Sends without credit from now on: the control stream, for which no peer grants any. */
+  leaveSendWindow(): void {
+    this.#sendWindow = undefined;
+  }
+
   /** @internal Appends what is not a message and had to wait; its turn has come. */
   appendWaiting({ kind, data, cause }: SendOp): void {
     if (kind === Kind.Invoke) this.#appendInvoke(data as Uint8Array | undefined);
@@ -399,9 +404,7 @@ export class Stream {
   /** Puts a message into the queue; answers true when it went out at once after all. */
   #waitToSend(data: Payload, size: number): boolean {
     const { maxSendSize, sendQueueSize } = this.#host.limits;
-    if (size > maxSendSize) {
-      throw new MessageSizeError(`message of ${size} bytes exceeds the limit of ${maxSendSize}`);
-    }
+    if (size > maxSendSize) throw messageTooLarge(size, maxSendSize);
     if (this.#sendQueue?.hasMessage && this.queuedBytes + size > sendQueueSize) {
       this.fail(
         new DrpcError(

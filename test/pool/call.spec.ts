@@ -192,6 +192,7 @@ describe('Call', () => {
     ]);
     expect(await client.call('echo', 'short')).toEqual(['short', 'complete']);
     expect(connection.socket.destroyed).toBe(false);
+    expect(connection.started).toEqual(['echo']);
     expect(client.pool.connections[0]!.calls).toBe(0);
   });
 
@@ -285,6 +286,27 @@ describe('Call that is cancelled', () => {
     call.abort(cause);
     call.abort(new Error('again'));
     expect(seen.events).toEqual([cause]);
+  });
+});
+
+describe('Call whose observer throws', () => {
+  it('harms no other call, and the process is warned', async () => {
+    const server = await TestServer.listen({ handlers: HANDLERS });
+    const client = new TestPool({ addresses: [server.address] });
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve));
+    const throwing = client.start('echo', 1, { timeout: 10 });
+    throwing.seen.error = () => {
+      throw new Error('any');
+    };
+    const other = client.start('echo', 2);
+    client.clock.advance(10);
+    await other.seen.ended;
+    expect(other.seen.events).toEqual([2, 'complete']);
+    expect(await warned).toMatchObject({
+      name: 'DrpcWarning',
+      message: 'the observer of a call of "echo" threw',
+    });
+    expect(await client.call('echo', 3)).toEqual([3, 'complete']);
   });
 });
 
@@ -450,6 +472,20 @@ describe('Call that the server refuses to start', () => {
     expect(seen.events).toEqual([expect.objectContaining({ code: 14, message: 'the client is closed' })]);
     expect(client.clock.pendingTimers).toBe(0);
     await closed;
+  });
+
+  it('is not sent again when it has brought an answer', async () => {
+    const { client, connection } = await connected(
+      {},
+      {
+        half: async (rpc) => {
+          await rpc.msgSend(1);
+          throw streamRefused('too many streams');
+        },
+      },
+    );
+    expect(await client.call('half')).toEqual([1, expect.objectContaining({ message: 'too many streams' })]);
+    expect(connection.started).toEqual(['half']);
   });
 
   it("is not sent again for an application's own code 8", async () => {
@@ -618,6 +654,19 @@ describe('Call with a stream of requests', () => {
     await client.call('read', undefined, { source });
     await client.call('echo', 'fence');
     expect(received).toMatchObject({ code: DrpcCode.Aborted, message: 'conflict' });
+  });
+
+  it('tells both ends when its source fails with an error that can not be sent', async () => {
+    let received: unknown;
+    const { client } = await connected(
+      {},
+      { read: (rpc) => rpc.msgRecv().catch((error: unknown) => void (received = error)), echo },
+    );
+    const error = new DrpcError(DrpcCode.Aborted, 'conflict', { details: [{} as never] });
+    const source = new Feed((sink) => sink.fail(error));
+    expect(await client.call('read', undefined, { source })).toEqual([error]);
+    await client.call('echo', 'fence');
+    expect(received).toMatchObject({ code: DrpcCode.Unknown, message: 'the request stream failed' });
   });
 
   it('fails when more waits than may', async () => {
