@@ -237,8 +237,9 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     this.#reading.receiveEnd();
   }
 
-  /** Takes a stream out of the count of slots: the control stream. */
+  /** Takes a stream out of the count of slots and out of its window: the control stream. */
   exempt(stream: Stream): void {
+    stream.leaveSendWindow();
     this.#slots--;
     this.#exempt = stream;
   }

@@ -194,6 +194,20 @@ describe('PeerServer', () => {
     expect(link.sentControl()).toEqual([{ type: 'pong', id: 41 }]);
   });
 
+  it.each(['storj', 'cockroach', 'cockroach-fc'] as const)(
+    'needs no credit for its answers, which no client grants: %s',
+    (plainClients) => {
+      const link = new ServerLink({ plainClients, streamWindow: 64 * 1024 }).open();
+      link.sentBytes();
+      // More than a window of pongs.
+      for (let id = 1; id <= 5000; id++) {
+        link.control({ type: 'ping', id });
+        expect(link.sentControl()).toEqual([{ type: 'pong', id }]);
+        if (link.clock.pendingYields > 0) link.clock.yielded();
+      }
+    },
+  );
+
   it('keeps only the newest answer while the client does not read', () => {
     const link = new ServerLink({ writerBufferSize: 1 }).open();
     // The settings wait at the socket and fill the writer: pongs have to wait as well.
