@@ -3,6 +3,7 @@ import { GrpcException, RpcException } from '@nestjs/microservices';
 import { encodeBadRequest } from '../errors/bad-request.js';
 import { DrpcCode } from '../errors/codes.js';
 import { CanceledError, DeadlineError, DrpcError } from '../errors/drpc-error.js';
+import { withoutRefusal } from '../errors/error-info.js';
 import { DrpcException } from './exception.js';
 import { codeOfHttpStatus, messageOfHttpException } from './http-status.js';
 import { UnhandledException } from './unhandled-exception.js';
@@ -26,9 +27,19 @@ export interface Answer {
  * Meant for the caller: DrpcException, RpcException, HttpException by its status, GrpcException, and what a
  * filter of the application throws as text or `{ code, message }`. Everything else is a fault: code 2 and no
  * word of it. So is a DrpcError, which a call of the handler to another service brought, but for 1 and 4.
+ * Never throws, whatever was thrown.
  * @param forwardErrors whether a DrpcError is meant for the caller
  */
 export function toDrpcError(thrown: unknown, forwardErrors: boolean): Answer {
+  try {
+    return answerTo(thrown, forwardErrors);
+  } catch (fault) {
+    // An exception of the application can have getters that throw, or details that are none.
+    return { error: new DrpcError(DrpcCode.Unknown, INTERNAL_MESSAGE, { cause: fault }), fault };
+  }
+}
+
+function answerTo(thrown: unknown, forwardErrors: boolean): Answer {
   const isUnhandled = thrown instanceof UnhandledException;
   const exception = isUnhandled ? thrown.exception : thrown;
   const error = exception instanceof Error ? meantError(exception, forwardErrors) : undefined;
@@ -45,7 +56,7 @@ export function toDrpcError(thrown: unknown, forwardErrors: boolean): Answer {
 function meantError(exception: Error, forwardErrors: boolean): DrpcError | undefined {
   if (exception instanceof DrpcException) {
     const { code, message, details } = exception;
-    return new DrpcError(code, message, { details, cause: exception });
+    return withoutRefusal(new DrpcError(code, message, { details, cause: exception }));
   }
   if (exception instanceof RpcException) return fromRpcException(exception);
   if (exception instanceof HttpException) {
@@ -58,7 +69,7 @@ function meantError(exception: Error, forwardErrors: boolean): DrpcError | undef
     return new DrpcError(exception.getCode() as number, exception.message, { cause: exception });
   }
   if (!(exception instanceof DrpcError)) return undefined;
-  if (forwardErrors) return exception;
+  if (forwardErrors) return withoutRefusal(exception);
   if (exception.code === DrpcCode.Canceled) return new CanceledError(undefined, { cause: exception });
   if (exception.code === DrpcCode.DeadlineExceeded) return new DeadlineError(undefined, { cause: exception });
   return undefined;

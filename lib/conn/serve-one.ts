@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import type { Encoding } from '../encoding/encoding.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
+import { withoutRefusal } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
 import { Manager, type ManagerHooks } from '../manager/manager.js';
 import type { ManagerOptions } from '../manager/manager.options.js';
@@ -65,7 +66,7 @@ async function serveRpc(stream: Stream, handler: RpcHandler | undefined, manager
 
 function answerError(stream: Stream, error: unknown, manager: Manager): void {
   try {
-    if (error instanceof DrpcError) return stream.sendError(error);
+    if (error instanceof DrpcError) return stream.sendError(withoutRefusal(error));
   } catch (fault) {
     // Details that are none, say.
     manager.sinkFailed(stream, fault);

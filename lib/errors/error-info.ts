@@ -69,6 +69,16 @@ export function streamRefused(
   });
 }
 
+/**
+ * `error` as an application may answer it: without the mark of {@link streamRefused}, which a call of its own to
+ * another server may have brought. What has run must not be sent again as if it had not.
+ */
+export function withoutRefusal(error: DrpcError): DrpcError {
+  if (!isStreamRefused(error)) return error;
+  const { code, message, details, cause } = error;
+  return new DrpcError(code, message, { details: details.filter((detail) => !isRefusal(detail)), cause });
+}
+
 /** Whether `error` carries the mark of {@link streamRefused}; an application's own code 8 or 14 does not. */
 export function isStreamRefused(error: unknown): boolean {
   return error instanceof DrpcError && error.details.some(isRefusal);

@@ -1,6 +1,7 @@
 import type { MessageHandler } from '@nestjs/microservices';
 import { resultSource } from '../bridge/result-source.js';
 import type { ResultSource, ResultTarget } from '../bridge/result.js';
+import { dropStreamedValue } from '../bridge/streamed-value.js';
 import type { DrpcContext } from './drpc.context.js';
 
 /** One handler at work on an event: what it gives is drawn to its end, and dropped. */
@@ -19,7 +20,11 @@ export class EventRun implements ResultTarget {
   async start(handler: MessageHandler, data: unknown, context: DrpcContext): Promise<void> {
     try {
       const result: unknown = await handler(data, context);
-      this.#source = this.#isCanceled ? undefined : resultSource(result, this);
+      if (this.#isCanceled) {
+        dropStreamedValue(result);
+        return this.complete();
+      }
+      this.#source = resultSource(result, this);
       if (this.#source) this.#source.start();
       else this.complete();
     } catch (error) {

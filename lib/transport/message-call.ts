@@ -222,7 +222,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
       if (fault !== undefined) this.#host.logFault(this.#route.rpc, fault);
       this.#stream.sendError(error);
     } catch (fault) {
-      // An exception of the application can have getters that throw, or details that are none.
+      // Details that are none, say.
       this.#host.logFault(this.#route.rpc, fault);
       this.#stream.sendError(new DrpcError(DrpcCode.Unknown, INTERNAL_MESSAGE));
     }

@@ -5,6 +5,7 @@ import { toDrpcError } from '../../lib/bridge/to-drpc-error.js';
 import { UnhandledException } from '../../lib/bridge/unhandled-exception.js';
 import { DrpcCode } from '../../lib/errors/codes.js';
 import { ClosedError, DeadlineError, DrpcError } from '../../lib/errors/drpc-error.js';
+import { isStreamRefused, streamRefused } from '../../lib/errors/error-info.js';
 
 describe('toDrpcError', () => {
   it('keeps details of a DrpcException', () => {
@@ -48,6 +49,33 @@ describe('toDrpcError', () => {
 
   it('has a fault to log for nothing at all', () => {
     expect(toDrpcError(undefined, false).fault).toEqual(new Error('a handler threw nothing'));
+  });
+
+  it('answers what throws when it is looked at, and has the throw to log', () => {
+    const fault = new Error('secret');
+    const thrown = {
+      get message(): string {
+        throw fault;
+      },
+    };
+    expect(toDrpcError(thrown, false)).toMatchObject({
+      error: { code: DrpcCode.Unknown, message: 'Internal server error' },
+      fault,
+    });
+  });
+
+  it('lets no error of the application say that the call was never started', () => {
+    const refusal = streamRefused('another service is busy');
+    const { code, message, details } = refusal;
+    const other = { typeUrl: 'type.googleapis.com/x', value: Buffer.from('y') };
+    for (const thrown of [refusal, new DrpcException(code, message, { details: [...details, other] })]) {
+      const { error } = toDrpcError(thrown, true);
+      expect(error).toMatchObject({ code, message });
+      expect(isStreamRefused(error)).toBe(false);
+    }
+    expect(
+      toDrpcError(new DrpcException(code, message, { details: [...details, other] }), true).error.details,
+    ).toEqual([other]);
   });
 
   it('hides errors of calls to other services, but for a cancel and a deadline', () => {

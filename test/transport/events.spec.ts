@@ -1,4 +1,15 @@
-import { Controller, Inject, Injectable, Logger, Scope } from '@nestjs/common';
+import { once } from 'node:events';
+import { Readable } from 'node:stream';
+import {
+  Catch,
+  Controller,
+  Inject,
+  Injectable,
+  Logger,
+  Scope,
+  UseFilters,
+  type ExceptionFilter,
+} from '@nestjs/common';
 import { CONTEXT, EventPattern, MessagePattern, Payload, type RequestContext } from '@nestjs/microservices';
 import { DrpcStream } from 'nestjs-drpc';
 import { concat, defer, EMPTY, Observable, of, throwError } from 'rxjs';
@@ -12,6 +23,57 @@ let gate: Gate;
 beforeEach(() => {
   log = new EventLog();
   gate = new Gate();
+});
+
+describe('an event that a shutdown gives up', () => {
+  it('has what its handler gives afterwards freed', async () => {
+    const late = new Readable({ read: () => undefined });
+    @Controller()
+    class LateController {
+      @EventPattern('late')
+      async late(@Payload() _data: unknown): Promise<Readable> {
+        log.add('begun');
+        await gate.opened;
+        return late;
+      }
+    }
+    const service = await TestService.start([LateController]);
+    await (await service.connect()).call('late', 1);
+    await log.seen('begun');
+    await service.app.close();
+    gate.open();
+    await once(late, 'close');
+    expect(late.destroyed).toBe(true);
+  });
+
+  it('is over when a filter gives what can not even be looked at', async () => {
+    const errors = vi.spyOn(Logger.prototype, 'error').mockImplementation(() => log.add('logged'));
+    onTestFinished(() => errors.mockRestore());
+    @Catch()
+    class OddFilter implements ExceptionFilter {
+      catch(): Observable<never> {
+        return throwError(() => ({
+          get message(): string {
+            throw new Error('odd');
+          },
+        }));
+      }
+    }
+    @Controller()
+    class OddController {
+      @UseFilters(OddFilter)
+      @EventPattern('odd')
+      odd(@Payload() _data: unknown): void {
+        throw new Error('any');
+      }
+    }
+    // As long as a handler is counted, the server waits.
+    const service = await TestService.start([OddController], { server: { gracePeriod: 2 ** 31 - 1 } });
+    await (await service.connect()).call('odd', 1);
+    await log.seen('logged');
+    await service.app.close();
+    expect(service.server.address()).toBeNull();
+  });
 });
 
 describe('an event', () => {
