@@ -1,7 +1,9 @@
 import { defer, Observable, type Subscriber, type Subscription } from 'rxjs';
 import type { DrpcPattern } from '../bridge/pattern.js';
 import type { Encoding } from '../encoding/encoding.js';
-import { DrpcError } from '../errors/drpc-error.js';
+import type { Clock, Timer } from '../clock/clock.js';
+import { abortCause, shareSignal } from '../conn/conn.js';
+import { DeadlineError, DrpcError } from '../errors/drpc-error.js';
 import { mergeMetadata, type Metadata } from '../metadata/metadata.js';
 import type { CallObserver } from '../pool/call.js';
 
@@ -16,7 +18,10 @@ export interface DrpcOutgoingCall {
   readonly data: unknown;
   /** The client's, the dispatch hook's and the call's own; keys in lower case. */
   readonly metadata: Readonly<Metadata>;
-  /** In ms. */
+  /**
+   * In ms; of the whole call, with the waiting of interceptors. A call that is handed on with another timeout has that
+   * one from then on, and the whole has none.
+   */
   readonly timeout: number | undefined;
   readonly signal: AbortSignal | undefined;
   readonly encoding: Encoding;
@@ -46,6 +51,14 @@ export interface CallHandle {
   unsubscribe(): void;
 }
 
+/** What a call with interceptors needs of its client. */
+export interface InterceptHost {
+  readonly clock: Clock;
+  readonly start: StartCall;
+  /** The call is over. */
+  ended(call: InterceptedCall): void;
+}
+
 /** Starts a call whose answers go to `observer`, at first as many as `demand` says. */
 export type StartCall = (
   call: DrpcOutgoingCall,
@@ -53,33 +66,54 @@ export type StartCall = (
   demand: number,
 ) => CallHandle;
 
+/** So many ms after its time a call inside must have ended by itself. */
+const SLACK = 10;
+
 /**
  * A call with interceptors around it. Answers come through their Observables; what the caller asks for goes
  * past them to the call inside, so that the pace of a loop reaches the server.
+ *
+ * Timeout and signal are those of the whole: waiting for a token counts, and several attempts share the time. A call
+ * inside ends by them first, so that interceptors see why; where there is none, or they go on regardless, this ends.
  */
 export class InterceptedCall implements CallHandle {
   readonly #observer: CallObserver<unknown>;
-  readonly #subscription: Subscription;
+  #subscription: Subscription | undefined;
   /** The calls inside: an interceptor may make several at once. */
   readonly #inner = new Set<CallHandle>();
+  readonly #host: InterceptHost;
+  readonly #call: DrpcOutgoingCall;
+  /** When the whole has to be over, by the clock. */
+  readonly #deadline: number;
+  #timer: Timer | undefined;
   /** Answers that the caller asked for and has not got. */
   #wanted: number;
+  #isOver = false;
 
   constructor(
     interceptors: readonly DrpcClientInterceptor[],
-    start: StartCall,
+    host: InterceptHost,
     call: DrpcOutgoingCall,
     observer: CallObserver<unknown>,
     demand: number,
   ) {
+    this.#host = host;
+    this.#call = call;
     this.#observer = observer;
     this.#wanted = demand;
+    const { timeout, signal } = call;
+    this.#deadline = timeout === undefined ? Infinity : host.clock.now() + timeout;
+    if (timeout !== undefined) this.#timer = host.clock.after(timeout, () => this.#timeIsUp());
+    if (signal) {
+      shareSignal(signal);
+      signal.addEventListener('abort', this);
+    }
     const isPulled = demand !== Infinity && interceptors.some((each) => !(ONE_FOR_ONE in each));
     const innermost = (last: DrpcOutgoingCall): Observable<unknown> =>
       new Observable((subscriber) => {
         let inner: CallHandle | undefined;
         const asksAgain = isPulled ? this.#asksAgain(subscriber, () => inner?.request(1)) : subscriber;
-        inner = start(last, asksAgain, this.#wanted);
+        inner = host.start(this.#withTimeLeft(last), asksAgain, this.#wanted);
         this.#inner.add(inner);
         return () => {
           this.#inner.delete(inner);
@@ -93,9 +127,36 @@ export class InterceptedCall implements CallHandle {
     // Whatever an interceptor throws is an error of the call.
     this.#subscription = defer(() => chain(call)).subscribe({
       next: (value) => this.#deliver(value),
-      error: (error: Error | undefined) => this.#observer.error(error ?? DrpcError.from(error)),
-      complete: () => this.#observer.complete(),
+      error: (error: Error | undefined) => {
+        this.#settle();
+        this.#observer.error(error ?? DrpcError.from(error));
+      },
+      complete: () => {
+        this.#settle();
+        this.#observer.complete();
+      },
     });
+    // It may have been aborted meanwhile, by an interceptor itself.
+    if (this.#isOver) this.#subscription.unsubscribe();
+    else if (signal?.aborted) host.clock.yield(() => this.fail(abortCause(signal)));
+  }
+
+  /** Ends the call, whatever its interceptors are at. */
+  fail(cause: Error): void {
+    if (this.#isOver) return;
+    this.unsubscribe();
+    this.#observer.error(cause);
+  }
+
+  /** @internal The signal has aborted. */
+  handleEvent(): void {
+    const fail = (): void => this.fail(abortCause(this.#call.signal!));
+    if (this.#inner.size === 0) return fail();
+    this.#host.clock.yield(fail);
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   request(count: number): void {
@@ -104,11 +165,37 @@ export class InterceptedCall implements CallHandle {
   }
 
   cancel(): void {
-    this.#subscription.unsubscribe();
+    this.unsubscribe();
   }
 
   unsubscribe(): void {
-    this.#subscription.unsubscribe();
+    this.#settle();
+    this.#subscription?.unsubscribe();
+  }
+
+  #timeIsUp(): void {
+    const fail = (): void => this.fail(new DeadlineError());
+    if (this.#inner.size === 0) return fail();
+    this.#timer = this.#host.clock.after(SLACK, fail);
+  }
+
+  /** Whoever gives a call another timeout than that of the whole has taken charge of the time. */
+  #withTimeLeft(call: DrpcOutgoingCall): DrpcOutgoingCall {
+    if (this.#deadline === Infinity) return call;
+    if (call.timeout !== this.#call.timeout) {
+      this.#timer?.cancel();
+      return call;
+    }
+    return { ...call, timeout: Math.max(this.#deadline - this.#host.clock.now(), 0) };
+  }
+
+  /** Nothing holds on to the call from here on. */
+  #settle(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#timer?.cancel();
+    this.#call.signal?.removeEventListener('abort', this);
+    this.#host.ended(this);
   }
 
   #deliver(value: unknown): void {

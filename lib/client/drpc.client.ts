@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { AsyncSubject, Observable } from 'rxjs';
 import { DrpcStatus } from '../bridge/status.js';
-import { DrpcError, messageWithCode } from '../errors/drpc-error.js';
+import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
 import { formatAddress, type Address } from '../pool/address.js';
@@ -19,7 +19,12 @@ import type {
   DrpcRequest,
   DrpcResponse,
 } from './drpc-api.js';
-import { InterceptedCall, type CallHandle, type DrpcOutgoingCall } from './drpc-client.interceptor.js';
+import {
+  InterceptedCall,
+  type CallHandle,
+  type DrpcOutgoingCall,
+  type InterceptHost,
+} from './drpc-client.interceptor.js';
 import {
   resolveClientOptions,
   type DrpcClientOptions,
@@ -60,6 +65,8 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   );
   /** Whether a subclass wants to see packets, so that the short way past them is closed. */
   readonly #usesPackets: boolean;
+  readonly #intercepted = new Set<InterceptedCall>();
+  readonly #interceptHost: InterceptHost;
   #pool: ConnectionPool;
   #isClosed = false;
   #isConnected = false;
@@ -76,6 +83,11 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       (name) => (this as unknown as Record<typeof name, unknown>)[name] !== base[name],
     );
     this.#pool = this.#createPool();
+    this.#interceptHost = {
+      clock: this.#pool.clock,
+      start: this.#startChecked,
+      ended: (call) => this.#intercepted.delete(call),
+    };
     this._status$.next(DrpcStatus.Disconnected);
   }
 
@@ -98,7 +110,10 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   /** Ends all calls with code 14 and closes all connections; `connect()` opens the client again. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#pool.close();
+    const closed = this.#pool.close();
+    // Those that their interceptors have not let go yet.
+    for (const call of this.#intercepted) call.fail(new ClosedError('the client is closed'));
+    await closed;
   }
 
   override on<
@@ -278,7 +293,9 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       const call = outgoingCall(this.#options, kind, pattern, data, options, hooked);
       const { interceptors } = this.#options;
       if (interceptors.length === 0) return this.#start(call, observer, demand);
-      return new InterceptedCall(interceptors, this.#startChecked, call, observer, demand);
+      const intercepted = new InterceptedCall(interceptors, this.#interceptHost, call, observer, demand);
+      if (!intercepted.isOver) this.#intercepted.add(intercepted);
+      return intercepted;
     } catch (error) {
       return failSoon(observer, error);
     }

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { Controller, Logger } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import {
@@ -22,6 +23,7 @@ import {
   map,
   merge,
   mergeMap,
+  NEVER,
   Observable,
   of,
   reduce,
@@ -32,6 +34,7 @@ import {
   toArray,
 } from 'rxjs';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { TestClock } from '../pool/helpers/test-clock.js';
 import { EventLog, Gate } from '../transport/helpers/event-log.js';
 import { connect, Service } from './helpers/service.js';
 
@@ -61,6 +64,11 @@ class TestController {
   flaky(): number {
     if (failures++ < 2) throw new Error('not yet');
     return failures;
+  }
+
+  @MessagePattern('silent')
+  silent(): Observable<never> {
+    return NEVER;
   }
 
   @MessagePattern('numbers')
@@ -349,6 +357,102 @@ describe('An interceptor of a DrpcClient', () => {
       if (values.length === 3) break;
     }
     expect(values).toEqual([0, 1, 2]);
+  });
+
+  describe('that waits', () => {
+    const forever: DrpcClientInterceptor = () => NEVER;
+
+    it('does so within the timeout of the call', async () => {
+      const clock = new TestClock();
+      const client = await connect([TestController], { client: { clock, interceptors: [forever] } });
+      const call = client.call('echo', 1, { timeout: 5000 });
+      clock.advance(4999);
+      clock.advance(1);
+      await expect(call).rejects.toMatchObject({ code: DrpcCode.DeadlineExceeded });
+    });
+
+    it('leaves its attempts what is left of it', async () => {
+      const clock = new TestClock();
+      const gate = new Gate();
+      const late: DrpcClientInterceptor = (call, next) => from(gate.opened).pipe(switchMap(() => next(call)));
+      const client = await connect([TestController], { client: { clock, interceptors: [late] } });
+      let error: unknown;
+      const call = client.call('silent', 1, { timeout: 5000 }).catch((reason: unknown) => (error = reason));
+      clock.advance(4000);
+      gate.open();
+      await client.call('echo', 'fence');
+      clock.advance(999);
+      await client.call('echo', 'fence');
+      expect(error).toBeUndefined();
+      clock.advance(1);
+      await call;
+      expect(error).toMatchObject({ code: DrpcCode.DeadlineExceeded });
+    });
+
+    it('sees the attempt end by the timeout, but cannot make it longer by trying again', async () => {
+      const clock = new TestClock();
+      const told: unknown[] = [];
+      const again: DrpcClientInterceptor = (call, next) =>
+        next(call).pipe(
+          tap({ error: (error: DrpcError) => told.push(error.code) }),
+          catchError(() => NEVER),
+        );
+      const client = await connect([TestController], { client: { clock, interceptors: [again] } });
+      const call = client.call('silent', 1, { timeout: 5000 });
+      clock.advance(5000);
+      expect(told).toEqual([DrpcCode.DeadlineExceeded]);
+      clock.advance(10);
+      await expect(call).rejects.toMatchObject({ code: DrpcCode.DeadlineExceeded });
+    });
+
+    it('may give its attempt another time', async () => {
+      const clock = new TestClock();
+      const longer: DrpcClientInterceptor = (call, next) => next({ ...call, timeout: 9000 });
+      const client = await connect([TestController], {
+        client: { clock, timeout: 1000, interceptors: [longer] },
+      });
+      let error: unknown;
+      const call = client.call('silent', 1).catch((reason: unknown) => (error = reason));
+      clock.advance(8999);
+      expect(error).toBeUndefined();
+      clock.advance(1);
+      await call;
+      expect(error).toMatchObject({ code: DrpcCode.DeadlineExceeded });
+    });
+
+    it.each([
+      ['in the middle', false],
+      ['before', true],
+    ])('stops when the signal aborts %s', async (_, isEarly) => {
+      const client = await connect([TestController], { client: { interceptors: [forever] } });
+      const abort = new AbortController();
+      if (isEarly) abort.abort();
+      const call = client.call('echo', 1, { signal: abort.signal });
+      abort.abort();
+      await expect(call).rejects.toMatchObject({ code: DrpcCode.Canceled });
+      expect(getEventListeners(abort.signal, 'abort')).toEqual([]);
+    });
+
+    it('sees why an attempt ends whose signal aborts', async () => {
+      const told: unknown[] = [];
+      const tracing: DrpcClientInterceptor = (call, next) =>
+        next(call).pipe(tap({ error: (error: DrpcError) => told.push(error.code) }));
+      const client = await connect([TestController], { client: { interceptors: [tracing] } });
+      const abort = new AbortController();
+      const call = client.call('silent', 1, { signal: abort.signal });
+      abort.abort();
+      await expect(call).rejects.toMatchObject({ code: DrpcCode.Canceled });
+      expect(told).toEqual([DrpcCode.Canceled]);
+    });
+
+    it('stops when the client is closed', async () => {
+      const client = await connect([TestController], { client: { interceptors: [forever] } });
+      const call = client.call('echo', 1);
+      await Promise.all([
+        client.close(),
+        expect(call).rejects.toMatchObject({ code: DrpcCode.Unavailable, message: 'the client is closed' }),
+      ]);
+    });
   });
 
   it('that answers twice makes call() fail, and with nothing makes it undefined', async () => {
