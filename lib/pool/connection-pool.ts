@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../clock/clock.js';
+import { KeepAlive } from '../clock/keep-alive.js';
 import { DrpcCode } from '../errors/codes.js';
 import { ClosedError, DrpcError } from '../errors/drpc-error.js';
 import { formatAddress, type Address } from './address.js';
@@ -63,6 +64,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
   readonly #waiting = new Set<Call>();
   /** Calls that a server refused to start, until they wait again. */
   readonly #pausing = new Set<Call>();
+  readonly #keepAlive = new KeepAlive();
   #connecting: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #status: PoolStatus = 'disconnected';
   #hasConnected = false;
@@ -121,6 +123,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
     if (this.#open > 0) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#connecting.push({ resolve, reject });
+      this.#watchWaiting();
       this.#ensure(Want.Connect);
     });
   }
@@ -157,11 +160,13 @@ export class ConnectionPool implements CallHost, EndpointHost {
 
   hold(call: Call): void {
     this.#pausing.add(call);
+    this.#watchWaiting();
   }
 
   withdraw(call: Call): void {
     this.#waiting.delete(call);
     this.#pausing.delete(call);
+    this.#watchWaiting();
   }
 
   #wait(call: Call): void {
@@ -177,6 +182,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
       );
     }
     this.#waiting.add(call);
+    this.#watchWaiting();
     call.wait();
     this.#ensure(Want.Call);
     this.#judgeSoon();
@@ -284,6 +290,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
       }
     } finally {
       this.#isFlushing = false;
+      this.#watchWaiting();
     }
     if (this.#waiting.size > 0) this.#ensure(Want.Call);
   }
@@ -322,13 +329,21 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#rejectConnecting(error);
     const waiting = [...this.#waiting];
     this.#waiting.clear();
+    this.#watchWaiting();
     for (const call of waiting) call.refuse(error);
   }
 
   #rejectConnecting(error: Error): void {
     const connecting = this.#connecting;
     this.#connecting = [];
+    this.#watchWaiting();
     for (const { reject } of connecting) reject(error);
+  }
+
+  /** The process does not end while a call or connect() waits, as it would not for a call in flight. */
+  #watchWaiting(): void {
+    this.#keepAlive.isNeeded =
+      this.#waiting.size > 0 || this.#pausing.size > 0 || this.#connecting.length > 0;
   }
 
   #setStatus(status: PoolStatus, cause: Error | undefined, address?: Address): void {

@@ -111,19 +111,32 @@ describe('A DrpcClient in a process', () => {
   /** Timers that keep the process from ending. */
   const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
 
-  it('keeps it alive with none of its timers', async () => {
+  it('keeps it alive while calls wait for a connection, and with no timer else', async () => {
+    const { client: connected } = await connect();
     const before = timers();
+    const pending = connected.call('hang', 1, { timeout: 60_000 }).catch((error: unknown) => error);
+    expect(timers()).toBe(before);
     const client = new DrpcClient({ dial: () => Promise.reject(new Error('down')), failFast: false });
     onTestFinished(() => client.close());
     const failed = new Promise<void>((resolve) => client.on('error', () => resolve()));
-    client.send('echo', 1).subscribe({ error: () => undefined });
+    const waiting = client.send('echo', 1).subscribe({ error: () => undefined });
     const late = client.call('echo', 1, { timeout: 60_000 }).catch((error: unknown) => error);
-    expect(timers()).toBe(before);
+    expect(timers()).toBe(before + 1);
     await failed;
+    waiting.unsubscribe();
+    expect(timers()).toBe(before + 1);
+    await Promise.all([client.close(), late]);
     expect(timers()).toBe(before);
-    const { client: connected } = await connect();
-    const pending = connected.call('hang', 1, { timeout: 60_000 }).catch((error: unknown) => error);
+    await Promise.all([connected.close(), pending]);
+  });
+
+  it('lets it end when connect() has failed', async () => {
+    const before = timers();
+    const client = new DrpcClient({ dial: () => Promise.reject(new Error('down')), failFast: false });
+    onTestFinished(() => client.close());
+    const connecting = client.connect();
+    expect(timers()).toBe(before + 1);
+    await expect(connecting).rejects.toMatchObject({ code: 14 });
     expect(timers()).toBe(before);
-    await Promise.all([client.close(), connected.close(), late, pending]);
   });
 });
