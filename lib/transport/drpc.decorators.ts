@@ -1,8 +1,14 @@
 import { createParamDecorator, type ExecutionContext, type Type } from '@nestjs/common';
+import { isObservable } from 'rxjs';
+import { isStreamedValue } from '../bridge/streamed-value.js';
+import { typeName } from '../errors/type-name.js';
 import { DrpcContext } from './drpc.context.js';
 import { PATTERN_EXTRAS_METADATA } from './handler-pins.js';
 import { RequestShape } from './route.js';
 import { STREAM_EXTRA, type StreamExtra } from './stream-extras.js';
+
+/** Where TypeScript leaves the types of a method's parameters. */
+const PARAMTYPES_METADATA = 'design:paramtypes';
 
 export interface DrpcStreamOptions {
   /**
@@ -16,9 +22,14 @@ export interface DrpcStreamOptions {
   validation?: Readonly<Record<string, unknown>>;
 }
 
-const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionContext) =>
-  execution.switchToRpc().getData<unknown>(),
-);
+const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionContext) => {
+  const requests: unknown = execution.switchToRpc().getData();
+  if (isObservable(requests) || isStreamedValue(requests)) return requests;
+  throw new TypeError(
+    `${execution.getClass().name}.${execution.getHandler().name}: @DrpcStream got ${typeName(requests)}, no stream of ` +
+      'messages: only DRPC brings one, and a decorator that replaces the method has to keep its metadata',
+  );
+});
 
 /**
  * Gives a handler its request as a stream of messages: an Observable, or with `{ as: 'iterable' }` an
@@ -33,11 +44,19 @@ export function DrpcStream(options: Type<object> | DrpcStreamOptions = {}): Para
   };
   return (target, key, index) => {
     giveRequests()(target, key, index);
+    hideType(target, key!, index);
     const method = (target as Record<string | symbol, object>)[key!]!;
     const extras: unknown = Reflect.getMetadata(PATTERN_EXTRAS_METADATA, method);
     // MessagePattern, which comes later, keeps what is there and adds its own.
     Reflect.defineMetadata(PATTERN_EXTRAS_METADATA, { ...(extras as object), [STREAM_EXTRA]: extra }, method);
   };
+}
+
+/** A pipe that transforms values by their type, as ValidationPipe may, would make a copy of the stream. */
+function hideType(target: object, key: string | symbol, index: number): void {
+  const types: unknown = Reflect.getMetadata(PARAMTYPES_METADATA, target, key);
+  if (!Array.isArray(types)) return;
+  Reflect.defineMetadata(PARAMTYPES_METADATA, types.with(index, Object), target, key);
 }
 
 function shapeOf(as: unknown): StreamExtra['shape'] {

@@ -1,6 +1,7 @@
 import {
   Controller,
   Injectable,
+  Logger,
   UseGuards,
   UseInterceptors,
   ValidationPipe,
@@ -14,7 +15,7 @@ import { Type } from 'class-transformer';
 import { IsInt, IsNotEmpty, ValidateNested } from 'class-validator';
 import { DrpcContext, DrpcSignal, DrpcStream } from 'nestjs-drpc';
 import { concat, defer, map, Observable, reduce, Subject, take, toArray } from 'rxjs';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { OpenCall } from './helpers/caller.js';
 import { EventLog, Gate } from './helpers/event-log.js';
 import { TestService } from './helpers/test-service.js';
@@ -262,15 +263,47 @@ describe('@DrpcStream with a class', () => {
     expect(await caller.all('people by loop', { ...ADA, extra: 1 })).toEqual([['age', 'street']]);
   });
 
-  it('is not harmed by a global ValidationPipe', async () => {
+  it.each([
+    [{ whitelist: true, transform: true }],
+    [{ whitelist: true, transform: true, validateCustomDecorators: true }],
+  ])('is not harmed by a global ValidationPipe: %j', async (options) => {
     const service = await TestService.start([StreamsController], {
-      prepare: (app) => void app.useGlobalPipes(new ValidationPipe({ whitelist: true, transform: true })),
+      prepare: (app) => void app.useGlobalPipes(new ValidationPipe(options)),
     });
     const caller = await service.connect();
     expect(await caller.all('people', ADA)).toEqual([false]);
     expect(await caller.all('first two', 1, 2)).toEqual([[1, 2]]);
     gate.open();
     expect(await caller.all('guarded loop', 1, 2)).toEqual([[1, 2]]);
+  });
+
+  it('says what is missing where a decorator has replaced the method', async () => {
+    const faults = vi
+      .spyOn(Logger.prototype, 'error')
+      .mockImplementation((...told) => log.add(told.join(' ')));
+    onTestFinished(() => faults.mockRestore());
+    const Wrapped: MethodDecorator = (_target, _key, descriptor: PropertyDescriptor) => {
+      const method = descriptor.value as (...args: unknown[]) => unknown;
+      descriptor.value = function total(this: unknown, ...args: unknown[]): unknown {
+        return method.apply(this, args);
+      };
+    };
+    @Controller()
+    class WrappedController {
+      @MessagePattern('total')
+      @Wrapped
+      total(@DrpcStream() values: Observable<number>): Observable<number> {
+        return values;
+      }
+    }
+    const caller = await (await TestService.start([WrappedController])).connect();
+    await expect(caller.call('total', 5)).rejects.toMatchObject({ code: 2 });
+    expect(log.entries).toEqual([
+      expect.stringContaining(
+        'WrappedController.total: @DrpcStream got a number, no stream of messages: only DRPC brings one, and a decorator ' +
+          'that replaces the method has to keep its metadata',
+      ),
+    ]);
   });
 
   it('refuses an `as` that is neither', () => {
