@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import type { Clock, Timer } from '../clock/clock.js';
 import { KeepAlive } from '../clock/keep-alive.js';
 import { DrpcCode } from '../errors/codes.js';
@@ -65,6 +66,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
   /** Calls that a server refused to start, until they wait again. */
   readonly #pausing = new Set<Call>();
   readonly #keepAlive = new KeepAlive();
+  /** Where connections are made: the AsyncLocalStorage of the call that needed one is nothing to those after it. */
+  readonly #scope = new AsyncResource('DRPC');
   #connecting: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #status: PoolStatus = 'disconnected';
   #hasConnected = false;
@@ -297,7 +300,9 @@ export class ConnectionPool implements CallHost, EndpointHost {
 
   #ensure(want: Want): void {
     if (this.#isClosed) return;
-    for (const target of this.#targets) target.ensure(want);
+    this.#scope.runInAsyncScope(() => {
+      for (const target of this.#targets) target.ensure(want);
+    });
     if (this.#open === 0 && this.#hasConnected && this.#isDialing())
       this.#setStatus('reconnecting', undefined);
   }

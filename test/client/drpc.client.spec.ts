@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Controller, Logger } from '@nestjs/common';
 import {
   ClientProxy,
@@ -27,6 +28,7 @@ import {
   firstValueFrom,
   from,
   lastValueFrom,
+  map,
   NEVER,
   Observable,
   of,
@@ -159,6 +161,19 @@ describe('DrpcClient.send', () => {
   it('connects by itself', async () => {
     const client = (await Service.start([TestController])).client();
     expect(await firstValueFrom(client.send('echo', 1))).toBe(1);
+  });
+
+  it('shows nobody the AsyncLocalStorage of the call that made the connection', async () => {
+    const service = await Service.start([TestController]);
+    const storage = new AsyncLocalStorage<string>();
+    const client = service.client();
+    const seen = (name: string): Promise<unknown> =>
+      storage.run(name, () => lastValueFrom(client.send('echo', 1).pipe(map(() => storage.getStore()))));
+    expect(await seen('first')).toBeUndefined();
+    expect(await seen('second')).toBeUndefined();
+    expect(await storage.run('third', async () => (await client.call('echo', 1)) && storage.getStore())).toBe(
+      'third',
+    );
   });
 
   it('emits all answers and completes', async () => {
