@@ -11,7 +11,7 @@ export interface Address {
   readonly path: string;
   /** The name that stood in place of `host` before it was resolved: the one in the server's certificate. */
   readonly name?: string;
-  /** What `host` was found to mean, where that is one server: Node reaches it by the family that answers. */
+  /** What the name was found to mean for this server: Node reaches it by the family that answers. */
   readonly found?: readonly LookupAddress[];
 }
 
@@ -35,15 +35,24 @@ export interface LookupAddress {
 
 /**
  * The addresses behind a name that are servers of their own. A host with one address of each family is one
- * server, which Node reaches by the family that answers; more of a family are several.
+ * server, which Node reaches by the family that answers; more of a family are several, and each has one of the other
+ * family to fall back on where its own can not be reached.
  */
 export function spread(address: Address, found: readonly LookupAddress[]): Address[] {
   const first = found[0]?.family;
   const own = found.filter(({ family }) => family === first);
   const others = found.filter(({ family }) => family !== first);
-  const servers = others.length > own.length ? others : own;
+  const [servers, fallbacks] = others.length > own.length ? [others, own] : [own, others];
   if (servers.length < 2) return [{ ...address, found }];
-  return servers.map(({ address: host }) => ({ ...address, host, name: address.host }));
+  return servers.map((server, i) => {
+    const fallback = fallbacks[i % fallbacks.length];
+    return {
+      ...address,
+      host: server.address,
+      name: address.host,
+      found: fallback ? [server, fallback] : [server],
+    };
+  });
 }
 
 /** Whether the server at `one` is that at `other`, as far as is known: one name, or one IP address. */

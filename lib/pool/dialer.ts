@@ -1,8 +1,9 @@
-import { connect as connectSocket, Socket, type LookupFunction } from 'node:net';
+import { connect as connectSocket, isIP, Socket, type LookupFunction } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
+import { typeName } from '../errors/type-name.js';
 import { formatAddress, type Address, type LookupAddress } from './address.js';
 
 /** Size in bytes of the buffer that a plain socket reads into, again and again. */
@@ -54,10 +55,14 @@ export class Dial {
       );
       const onError = (error: unknown): void => failed(cannotConnect(name, error));
       if (options.dial) {
-        options.dial().then((socket) => {
-          socket.on('error', ignore);
-          connected(socket);
-        }, onError);
+        options
+          .dial()
+          .then((socket) => {
+            assertDuplex(socket);
+            socket.on('error', ignore);
+            connected(socket);
+          })
+          .catch(onError);
         return;
       }
       const socket = address.kind === 'tls' ? openTls(address, options) : openPlain(address);
@@ -86,7 +91,8 @@ export function keepAlive(duplex: Duplex): void {
  * A socket that reads into one buffer, which costs half of what a new one for each chunk does. Node gives
  * such a socket no `data` events; it gets them here, with chunks that are borrowed until the listener returns.
  */
-function openPlain({ kind, host, port, path, found }: Address): Socket {
+function openPlain({ kind, port, path, found, ...address }: Address): Socket {
+  const host = nameOf(address);
   const onread = {
     buffer: Buffer.allocUnsafeSlow(READ_BUFFER_SIZE),
     callback: (size: number, buffer: Uint8Array): boolean => {
@@ -100,15 +106,28 @@ function openPlain({ kind, host, port, path, found }: Address): Socket {
   return socket;
 }
 
-function openTls({ host, port, name, found }: Address, { tls }: DialOptions): Socket {
+function openTls({ port, found, ...address }: Address, { tls }: DialOptions): Socket {
+  const host = nameOf(address);
   const options = {
-    ...(name !== undefined && { servername: name }),
+    // Node checks the certificate against the host, but names it to the server only where it is told to.
+    ...(isIP(host) === 0 && { servername: host }),
     ...lookupOf(found),
     ...tls,
     host,
     port,
   };
   return connectTls(options).setNoDelay(true);
+}
+
+/** What the user wrote: it stands in the certificate, and what it means was found already. */
+function nameOf({ host, name }: Pick<Address, 'host' | 'name'>): string {
+  return name ?? host;
+}
+
+function assertDuplex(socket: unknown): asserts socket is Duplex {
+  const { on, write } = (socket ?? {}) as Partial<Duplex>;
+  if (typeof on === 'function' && typeof write === 'function') return;
+  throw new TypeError(`option dial resolved with ${typeName(socket)}: it must be a Duplex`);
 }
 
 /** Lets Node dial what was found: it would ask the name server again, and know no name of the application's own. */
@@ -126,9 +145,8 @@ function lookupOf(found: readonly LookupAddress[] | undefined): { lookup?: Looku
 
 function cannotConnect(name: string, cause: unknown): ClosedError {
   const code = (cause as NodeJS.ErrnoException | undefined)?.code;
-  return new ClosedError(`cannot connect to ${name}${typeof code === 'string' ? `: ${code}` : ''}`, {
-    cause,
-  });
+  const reason = typeof code === 'string' ? code : cause instanceof TypeError ? cause.message : undefined;
+  return new ClosedError(`cannot connect to ${name}${reason === undefined ? '' : `: ${reason}`}`, { cause });
 }
 
 function ignore(): void {

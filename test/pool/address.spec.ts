@@ -45,8 +45,18 @@ describe('spread', () => {
 
   it('makes a server of each address, which keeps the name for its certificate', () => {
     expect(spread(service, [v4('10.0.0.1'), v4('10.0.0.2')])).toEqual([
-      { ...service, host: '10.0.0.1', name: 'service.test' },
-      { ...service, host: '10.0.0.2', name: 'service.test' },
+      { ...service, host: '10.0.0.1', name: 'service.test', found: [v4('10.0.0.1')] },
+      { ...service, host: '10.0.0.2', name: 'service.test', found: [v4('10.0.0.2')] },
+    ]);
+  });
+
+  it('gives each server one of the other family to fall back on, in turn', () => {
+    const fallbacks = (found: Parameters<typeof spread>[1]) =>
+      spread(service, found).map((server) => server.found!.map(({ address }) => address));
+    expect(fallbacks([v6('fd00::1'), v6('fd00::2'), v6('fd00::3'), v4('10.0.0.1'), v4('10.0.0.2')])).toEqual([
+      ['fd00::1', '10.0.0.1'],
+      ['fd00::2', '10.0.0.2'],
+      ['fd00::3', '10.0.0.1'],
     ]);
   });
 

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
 import { PassThrough, type Duplex } from 'node:stream';
-import { createServer as createTlsServer } from 'node:tls';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ClosedError } from '../../lib/errors/drpc-error.js';
 import type { Address } from '../../lib/pool/address.js';
@@ -165,6 +165,32 @@ describe('Dial', () => {
     expect((await read(socket, 1)).toString()).toBe('x');
   });
 
+  it.each<[string, Partial<Address>, string | false]>([
+    ['a name', { host: 'localhost' }, 'localhost'],
+    ['the name behind an address', { host: '127.0.0.1', name: 'localhost' }, 'localhost'],
+    ['no IP address', { host: '127.0.0.1' }, false],
+  ])('names the server it wants over TLS: %s', async (_, where, expected) => {
+    const server = createTlsServer({ cert: pem('server.crt'), key: pem('server.key') });
+    await listen(server, { port: 0, host: '127.0.0.1' });
+    const accepted = accept(server, 'secureConnection');
+    const { port } = server.address() as AddressInfo;
+    const found = [{ address: '127.0.0.1', family: 4 }];
+    const address: Address = { kind: 'tls', host: '', port, path: '', found, ...where };
+    await dial(address, { tls: { ca: pem('ca.crt'), checkServerIdentity: () => undefined } }).socket;
+    expect(((await accepted) as TLSSocket & { servername: string | false }).servername).toBe(expected);
+  });
+
+  it('falls back to the other family where its own can not be reached', async () => {
+    const { address, accepted } = await tcpServer();
+    const found = [
+      { address: '::1', family: 6 },
+      { address: '127.0.0.1', family: 4 },
+    ];
+    const socket = await dial({ ...address, host: '::1', name: 'service.test', found }).socket;
+    (await accepted).write('x');
+    expect((await read(socket, 1)).toString()).toBe('x');
+  });
+
   it('holds the certificate of a name against the name, whatever was found for it', async () => {
     const server = createTlsServer({ cert: pem('server.crt'), key: pem('server.key') });
     await listen(server, { port: 0, host: '127.0.0.1' });
@@ -266,6 +292,10 @@ describe('Dial', () => {
       message: 'cannot connect to dial()',
       cause: failure,
     });
+    const none = {} as Duplex;
+    await expect(dial(CUSTOM, { dial: async () => none }).socket).rejects.toThrow(
+      'cannot connect to dial(): option dial resolved with an Object: it must be a Duplex',
+    );
     const closed = new PassThrough().destroy();
     await expect(dial(CUSTOM, { dial: async () => closed }).socket).rejects.toThrow('closed at once');
   });
