@@ -1,6 +1,9 @@
 import type { Clock, Timer } from '../clock/clock.js';
 import { backoffDelay, type BackoffOptions } from './backoff.js';
 
+/** A call that comes during a pause waits for so much of it at most. */
+const ASKED_PART = 0.25;
+
 /** The pauses between attempts that fail, and the timer that ends one. */
 export class RetryPause {
   readonly #clock: Clock;
@@ -35,12 +38,15 @@ export class RetryPause {
 
   /**
    * Whether an attempt may be made.
-   * @param isAsked whether a call has just come and asks for one: it need not wait out more than a short pause
+   * @param isAsked whether a call has just come and asks for one: it need not wait out more than a part of the pause.
+   *   Calls that come all the time must not keep a server down that is about to drown
    */
   isOver(isAsked: boolean): boolean {
     if (this.#failures === 0) return true;
     const now = this.#clock.now();
-    return now >= this.#endsAt || (isAsked && now >= this.#failedAt + this.#options.initial);
+    if (now >= this.#endsAt) return true;
+    const part = Math.max((this.#endsAt - this.#failedAt) * ASKED_PART, this.#options.initial);
+    return isAsked && now >= this.#failedAt + part;
   }
 
   /** Runs `task` when the pause is over. A second time does nothing. */

@@ -5,6 +5,9 @@ import { formatAddress, isNamed, isSameServer, spread, type Address, type Lookup
 import { Endpoint, Want, type EndpointHost } from './endpoint.js';
 import { RetryPause } from './retry-pause.js';
 
+/** How long a name server may hold up the dialling of servers that it named before, in ms. */
+const KNOWN_TIMEOUT = 1000;
+
 /** What the user named: one server, or a name behind which there may be several. */
 export class Target {
   readonly #host: EndpointHost;
@@ -142,11 +145,13 @@ export class Target {
 
   #ask(): Promise<readonly LookupAddress[]> {
     const { lookup = lookUpAll, connectTimeout } = this.#host.options;
+    // Where servers are known, they are dialled rather than waited for.
+    const limit = this.#endpoints.length > 0 ? Math.min(connectTimeout, KNOWN_TIMEOUT) : connectTimeout;
     let timer: Timer;
     return new Promise<readonly LookupAddress[]>((resolve, reject) => {
       this.#giveUpLookup = reject;
-      timer = this.#host.clock.after(connectTimeout, () =>
-        reject(new ClosedError(`no answer from the name server within ${connectTimeout} ms`)),
+      timer = this.#host.clock.after(limit, () =>
+        reject(new ClosedError(`no answer from the name server within ${limit} ms`)),
       );
       lookup(this.#address.host).then(resolve, reject);
     }).finally(() => {

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { marshalControl } from '../../lib/control/control-message.js';
 import { jsonEncoding } from '../../lib/encoding/encoding.js';
 import { DrpcError } from '../../lib/errors/drpc-error.js';
-import type { Address } from '../../lib/pool/address.js';
+import type { Address, LookupAddress } from '../../lib/pool/address.js';
 import type { CallSpec } from '../../lib/pool/call.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { createInMemoryPair } from '../../lib/testing.js';
@@ -710,6 +710,25 @@ describe('ConnectionPool with a name', () => {
       code: 14,
       cause: expect.objectContaining({ message: 'no answer from the name server within 500 ms' }),
     });
+  });
+
+  it('waits a moment only for a name server where the servers are known', async () => {
+    const server = await serve({ host: '127.0.0.2' });
+    let lookup: Promise<LookupAddress[]> = Promise.resolve(v4('127.0.0.2'));
+    const client = new TestPool({
+      addresses: [{ ...named, port: server.port }],
+      pingInterval: 0,
+      lookup: () => lookup,
+    });
+    await client.pool.connect();
+    client.clock.advance(1000);
+    lookup = new Promise(() => undefined);
+    server.connections[0]!.socket.destroy();
+    await client.becomes('disconnected');
+    const { seen } = client.start('echo', 'again');
+    client.clock.advance(1000);
+    await seen.ended;
+    expect(seen.events).toEqual(['again', 'complete']);
   });
 
   it('waits for no name server when it is closed', async () => {

@@ -30,15 +30,23 @@ describe('RetryPause', () => {
     expect(growing.isOver(false)).toBe(true);
   });
 
-  it('is over for a call that asks after the shortest time, however long it is', () => {
-    const { clock, pause: long } = pause();
-    for (let i = 0; i < 5; i++) long.begin();
-    clock.advance(99);
-    expect(long.isOver(true)).toBe(false);
-    clock.advance(1);
-    expect(long.isOver(true)).toBe(true);
-    expect(long.isOver(false)).toBe(false);
-  });
+  it.each([
+    [1, 100],
+    [3, 100],
+    [4, 200],
+    [9, 250],
+  ])(
+    'is over for a call that asks after a quarter, and not before the shortest time: %i failures',
+    (failures, ms) => {
+      const { clock, pause: long } = pause();
+      for (let i = 0; i < failures; i++) long.begin();
+      clock.advance(ms - 1);
+      expect(long.isOver(true)).toBe(false);
+      clock.advance(1);
+      expect(long.isOver(true)).toBe(true);
+      expect(long.isOver(false)).toBe(failures === 1);
+    },
+  );
 
   it('runs a task once at its end', () => {
     const { clock, pause: armed } = pause();
