@@ -1,7 +1,7 @@
 import { Subscription, type Observable, type Observer } from 'rxjs';
 import { IterableResult } from './iterable-result.js';
 import type { ResultSource, ResultTarget } from './result.js';
-import { isStreamedValue, type StreamedValue } from './streamed-value.js';
+import { dropStreamedValue, hearFaults, isStreamedValue, type StreamedValue } from './streamed-value.js';
 
 /** Values that may wait while an iterable, itself a value of the Observable, is drawn. */
 const MAX_WAITING = 1000;
@@ -44,12 +44,13 @@ export class ObservableResult extends Subscription implements Observer<unknown>,
     } catch {
       // As of an iterable: what a source throws because it is stopped is nobody's business any more.
     }
+    this.#dropWaiting();
     if (this.#inner) this.#inner.cancel();
     else this.#target.complete();
   }
 
   next(value: unknown): void {
-    if (this.#isStopped || this.#isCompleting) return;
+    if (this.#isStopped || this.#isCompleting) return dropStreamedValue(value);
     if (this.#inner) this.#wait(value);
     else if (isStreamedValue(value)) this.#draw(value);
     else this.#target.next(value);
@@ -59,6 +60,7 @@ export class ObservableResult extends Subscription implements Observer<unknown>,
     if (this.#isStopped || this.#isCompleting) return;
     this.#isStopped = true;
     this.#inner?.cancel();
+    this.#dropWaiting();
     this.#target.error(thrown);
     // Last, as in complete(): a teardown can throw, which is its source's to hear.
     this.unsubscribe();
@@ -76,11 +78,16 @@ export class ObservableResult extends Subscription implements Observer<unknown>,
   }
 
   #wait(value: unknown): void {
+    hearFaults(value);
     const waiting = (this.#waiting ??= []);
     if (waiting.push(value) <= MAX_WAITING) return;
     this.error(
       new RangeError(`more than ${MAX_WAITING} values wait behind an async iterable of the same Observable`),
     );
+  }
+
+  #dropWaiting(): void {
+    for (const value of this.#waiting?.splice(0) ?? []) dropStreamedValue(value);
   }
 
   #draw(value: StreamedValue): void {

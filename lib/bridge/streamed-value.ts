@@ -61,18 +61,38 @@ class PatientPuller implements Puller {
 function pullIterable(value: AsyncIterable<unknown> | Readable): Puller {
   const iterator = value[Symbol.asyncIterator]();
   // The iterator of a Node stream is a generator: its return() waits for the next chunk, which may never come.
-  const stop = isNodeStream(value) ? () => void value.destroy() : () => swallow(() => iterator.return?.());
+  const stop = isNodeStream(value) ? () => destroy(value) : () => swallow(() => iterator.return?.());
   return { next: () => iterator.next(), stop };
 }
 
-/** Frees what a value holds that nobody will read. */
+/** Frees what a value holds that nobody will read. Never throws, though to look at a value can run code of its own. */
 export function dropStreamedValue(value: unknown): void {
-  if (!isStreamedValue(value)) return;
-  if (isWebStream(value)) swallow(() => value.cancel());
-  else if (isNodeStream(value)) value.destroy();
-  // An iterable that is its own iterator is a running generator; any other has not begun.
-  else swallow(() => (value as Partial<AsyncIterator<unknown>>).return?.());
+  swallow(() => {
+    if (!isStreamedValue(value)) return undefined;
+    if (isWebStream(value)) return value.cancel();
+    // An iterable that is its own iterator is a running generator; any other has not begun.
+    if (!isNodeStream(value)) return (value as Partial<AsyncIterator<unknown>>).return?.();
+    destroy(value);
+    return undefined;
+  });
 }
+
+/**
+ * Keeps a stream that fails while nobody reads it from ending the process, which is what Node does about an
+ * 'error' without a listener. Who pulls it later is told nevertheless.
+ */
+export function hearFaults(value: unknown): void {
+  if (typeof value !== 'object' || value === null || !isNodeStream(value)) return;
+  if (!value.listeners('error').includes(ignoreFault)) value.on('error', ignoreFault);
+}
+
+/** A stream may fail after it was destroyed as well: when its file is not there, say. */
+function destroy(stream: Readable): void {
+  hearFaults(stream);
+  stream.destroy();
+}
+
+const ignoreFault = (): void => undefined;
 
 function pullWebStream(value: ReadableStream<unknown>): Puller {
   const reader = value.getReader();

@@ -1,3 +1,5 @@
+import { createReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import { Observable, of, range, Subject, throwError, type Subscriber } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import { ObservableResult } from '../../lib/bridge/observable-result.js';
@@ -181,5 +183,35 @@ describe('ObservableResult', () => {
     for (let i = 0; i <= 1000; i++) source.next(i);
     await target.ended;
     expect(target.told).toEqual([['error', expect.any(RangeError)]]);
+  });
+
+  it('lets a stream fail that waits behind an iterable value, until it is its turn', async () => {
+    const missing = createReadStream(new URL('no-such-file', import.meta.url));
+    const failed = new Promise<void>((resolve) => void missing.once('close', resolve));
+    const source = new Subject<unknown>();
+    const { target } = draw(source);
+    target.isFull = true;
+    source.next(numbers());
+    source.next(missing);
+    await failed;
+    target.drain();
+    await target.ended;
+    expect(target.told.slice(0, 2)).toEqual([1, 2]);
+    expect(target.told[2]).toMatchObject(['error', { exception: { code: 'ENOENT' } }]);
+  });
+
+  it.each([
+    ['is canceled', (result: ObservableResult) => result.cancel()],
+    ['fails', (result: ObservableResult) => result.error(new Error('any'))],
+  ])('frees the streams that wait, and those that come later, when it %s', async (_way, end) => {
+    const source = new Subject<unknown>();
+    const { target, result } = draw(source);
+    const [waiting, late] = [new Readable(), new Readable()];
+    source.next(numbers());
+    source.next(waiting);
+    end(result);
+    result.next(late);
+    expect([waiting.destroyed, late.destroyed]).toEqual([true, true]);
+    await target.ended;
   });
 });

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import {
@@ -392,6 +393,29 @@ describe('cancellation', () => {
       await log.seen('freed');
       expect(log.entries).toEqual(['started', 'freed']);
     }
+  });
+
+  it('lets a stream fail that a handler gives after its call was canceled', async () => {
+    let file!: Readable;
+    @Controller()
+    class FileController {
+      @MessagePattern('file')
+      async file(): Promise<Readable> {
+        log.add('started');
+        await gate.opened;
+        file = createReadStream(new URL('no-such-file', import.meta.url));
+        file.once('close', () => log.add('closed'));
+        return file;
+      }
+    }
+    const caller = await (await TestService.start([FileController])).connect();
+    const call = caller.open('file', [1]);
+    await log.seen('started');
+    call.cancel();
+    await caller.fence();
+    gate.open();
+    await log.seen('closed');
+    expect(file.errored).toMatchObject({ code: 'ENOENT' });
   });
 
   it('ends a call by its deadline with code 4 and the signal with a DeadlineError', async () => {
