@@ -69,10 +69,17 @@ function pullIterable(value: AsyncIterable<unknown> | Readable): Puller {
 export function dropStreamedValue(value: unknown): void {
   swallow(() => {
     if (!isStreamedValue(value)) return undefined;
-    if (isWebStream(value)) return value.cancel();
+    if (isWebStream(value) || isNodeStream(value)) return dropStream(value);
     // An iterable that is its own iterator is a running generator; any other has not begun.
-    if (!isNodeStream(value)) return (value as Partial<AsyncIterator<unknown>>).return?.();
-    destroy(value);
+    return (value as Partial<AsyncIterator<unknown>>).return?.();
+  });
+}
+
+/** Frees a Node or web stream that nobody will read; any other iterable is not touched. Never throws. */
+export function dropStream(value: StreamedValue): void {
+  swallow(() => {
+    if (isWebStream(value)) return value.cancel();
+    if (isNodeStream(value)) destroy(value);
     return undefined;
   });
 }
@@ -102,7 +109,7 @@ function pullWebStream(value: ReadableStream<unknown>): Puller {
   };
 }
 
-function swallow(task: () => PromiseLike<unknown> | undefined): void {
+function swallow(task: () => PromiseLike<unknown> | undefined | void): void {
   try {
     task()?.then(undefined, () => undefined);
   } catch {

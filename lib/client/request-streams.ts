@@ -1,5 +1,5 @@
 import { Subject, takeUntil, type Observable } from 'rxjs';
-import { pull, type Puller, type StreamedValue } from '../bridge/streamed-value.js';
+import { dropStream, hearFaults, pull, type Puller, type StreamedValue } from '../bridge/streamed-value.js';
 import type { Payload } from '../stream/stream.js';
 import type { RequestSink, RequestFeed } from '../pool/outbox.js';
 
@@ -46,21 +46,27 @@ export class IterableRequest implements RequestFeed {
   readonly #values: StreamedValue;
   readonly #marshal: Marshal;
   #puller: Puller | undefined;
+  #isStarted = false;
   #isStopped = false;
 
   constructor(values: StreamedValue, marshal: Marshal) {
     this.#values = values;
     this.#marshal = marshal;
+    // A call may wait long for its connection; it is told of the fault when it has one.
+    hearFaults(values);
   }
 
   start(sink: RequestSink): void {
+    this.#isStarted = true;
     void this.#run(sink);
   }
 
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#puller?.stop();
+    // A generator that has not begun holds nothing, and another call may take it.
+    if (this.#isStarted) this.#puller?.stop();
+    else dropStream(this.#values);
   }
 
   /** Forgets the source when it has ended by itself: as in a loop, it is not told to stop any more. */

@@ -1,8 +1,10 @@
+import { createReadStream } from 'node:fs';
+import { createConnection } from 'node:net';
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern } from '@nestjs/microservices';
-import { DrpcCode, DrpcContext, DrpcError, DrpcRecord, DrpcStream, type DrpcClient } from 'nestjs-drpc';
+import { DrpcClient, DrpcCode, DrpcContext, DrpcError, DrpcRecord, DrpcStream } from 'nestjs-drpc';
 import {
   defer,
   from,
@@ -16,10 +18,10 @@ import {
   Subject,
   toArray,
 } from 'rxjs';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { TRANSPORTS } from '../transport/helpers/test-service.js';
 import { EventLog, Gate } from '../transport/helpers/event-log.js';
-import { connect } from './helpers/service.js';
+import { connect, Service } from './helpers/service.js';
 
 let log = new EventLog();
 let gate = new Gate();
@@ -245,6 +247,55 @@ describe('A request stream', () => {
     expect(source.destroyed).toBe(true);
   });
 
+  it('of a Node stream or a web stream is freed when the call never reaches a server', async () => {
+    const client = await unreachable();
+    const node = Readable.from([1]);
+    await expect(client.call('sum', node)).rejects.toMatchObject({ code: DrpcCode.Unavailable });
+    expect(node.destroyed).toBe(true);
+    let isCanceled = false;
+    const web = new ReadableStream({ cancel: () => void (isCanceled = true) });
+    await expect(client.call('sum', web)).rejects.toMatchObject({ code: DrpcCode.Unavailable });
+    expect(isCanceled).toBe(true);
+  });
+
+  it('of a generator that no server has taken may go out with another call', async () => {
+    const values = generate(1, 2, 3);
+    await expect((await unreachable()).call('sum', values)).rejects.toMatchObject({
+      code: DrpcCode.Unavailable,
+    });
+    const client = await connect([StreamController]);
+    expect(await client.call('sum', values)).toBe(6);
+  });
+
+  it('whose file is missing may fail behind the end of its call', async () => {
+    const client = await connect([StreamController]);
+    const file = createReadStream(new URL('no-such-file', import.meta.url));
+    const isClosed = new Promise<void>((resolve) => void file.once('close', resolve));
+    const refused = client.call('sum', file, { signal: AbortSignal.abort() });
+    await expect(refused).rejects.toMatchObject({ code: DrpcCode.Canceled });
+    await isClosed;
+    expect(file.errored).toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('of a stream that fails while its call waits for a connection gives the caller the error', async () => {
+    const service = await Service.start([StreamController]);
+    const dialled = new Gate();
+    const client = new DrpcClient({
+      dial: async () => {
+        await dialled.opened;
+        return createConnection(service.port, '127.0.0.1');
+      },
+    });
+    onTestFinished(() => client.close());
+    const file = createReadStream(new URL('no-such-file', import.meta.url));
+    const isClosed = new Promise<void>((resolve) => void file.once('close', resolve));
+    const answered = client.call('sum', file);
+    answered.catch(() => undefined);
+    await isClosed;
+    dialled.open();
+    await expect(answered).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
   it('of an iterable is pulled at the pace of the server', async () => {
     const client = await connect([StreamController]);
     let pulled = 0;
@@ -315,6 +366,14 @@ describe('A request stream', () => {
     expect(isTornDown).toBe(true);
   });
 });
+
+/** A client of a server that is not there. */
+async function unreachable(): Promise<DrpcClient> {
+  const service = await Service.start([StreamController]);
+  const client = service.client();
+  await service.app.close();
+  return client;
+}
 
 /** Resolves when a number has stopped growing while calls come and go. */
 async function atRest(client: DrpcClient, read: () => number): Promise<void> {
