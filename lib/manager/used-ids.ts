@@ -2,6 +2,7 @@ import type { Uint64 } from '../wire/varint.js';
 
 /** How far below the highest id a new one may lie. */
 export const USED_IDS = 4096;
+const USED_IDS_BIG = BigInt(USED_IDS);
 const WORD = 32;
 
 /**
@@ -25,12 +26,14 @@ export class UsedIds {
     if (ahead > 0) {
       // The bits between the old and the new highest belonged to ids that fall out of the range.
       if (ahead >= USED_IDS) bits.fill(0);
-      else for (let i = 1; i <= ahead; i++) setBit(bits, slotOf(this.#highest, i), false);
+      else clearBehind(bits, slotOf(this.#highest), ahead);
       this.#highest = id;
     } else if (ahead <= -USED_IDS) return false;
-    const slot = slotOf(id, 0);
-    if ((bits[slot >> 5]! & (1 << (slot & 31))) !== 0) return false;
-    setBit(bits, slot, true);
+    const slot = slotOf(id);
+    const word = slot >> 5;
+    const bit = 1 << (slot & 31);
+    if ((bits[word]! & bit) !== 0) return false;
+    bits[word]! |= bit;
     return true;
   }
 }
@@ -41,13 +44,29 @@ function distance(a: Uint64, b: Uint64): number {
   return Number(BigInt(a) - BigInt(b));
 }
 
-function slotOf(id: Uint64, offset: number): number {
-  const base = typeof id === 'number' ? id % USED_IDS : Number(id % BigInt(USED_IDS));
-  return (base + offset) % USED_IDS;
+function slotOf(id: Uint64): number {
+  return typeof id === 'number' ? id % USED_IDS : Number(id % USED_IDS_BIG);
 }
 
-function setBit(bits: Uint32Array, slot: number, value: boolean): void {
-  const mask = 1 << (slot & 31);
-  if (value) bits[slot >> 5]! |= mask;
-  else bits[slot >> 5]! &= ~mask;
+/** Clears the `count` slots behind `slot`, fewer than all; behind the last one comes the first. */
+function clearBehind(bits: Uint32Array, slot: number, count: number): void {
+  const end = slot + 1 + count;
+  clearRange(bits, slot + 1, Math.min(end, USED_IDS));
+  if (end > USED_IDS) clearRange(bits, 0, end - USED_IDS);
+}
+
+/** Clears slots `[start, end)`, whole words at a time: a peer chooses how far its ids jump. */
+function clearRange(bits: Uint32Array, start: number, end: number): void {
+  if (start >= end) return;
+  const first = start >> 5;
+  const last = (end - 1) >> 5;
+  const fromStart = -1 << (start & 31);
+  const toEnd = -1 >>> (31 - ((end - 1) & 31));
+  if (first === last) {
+    bits[first]! &= ~(fromStart & toEnd);
+    return;
+  }
+  bits[first]! &= ~fromStart;
+  bits.fill(0, first + 1, last);
+  bits[last]! &= ~toEnd;
 }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { USED_IDS, UsedIds } from '../../lib/manager/used-ids.js';
 import type { Uint64 } from '../../lib/wire/varint.js';
 import { uint64 } from '../../lib/wire/varint.js';
@@ -80,5 +80,43 @@ describe('UsedIds', () => {
     }
     expect(wrong).toEqual([]);
     expect(used.size).toBeGreaterThan(1000);
+  });
+
+  it.each<[string, bigint]>([
+    ['small ids', 1n],
+    ['ids around 2^53', 2n ** 53n - 50_000n],
+    ['ids beyond 2^53', 2n ** 60n + 77n],
+  ])('answers as a set of all ids would when %s jump by any distance', (_what, first) => {
+    const ids = new UsedIds();
+    const random = new Prng(11);
+    const used = new Set<bigint>();
+    let highest = first;
+    used.add(first);
+    ids.use(uint64(first));
+    const wrong: string[] = [];
+    for (let i = 0; i < 300; i++) {
+      const next = highest + BigInt(random.int(USED_IDS + 100));
+      // All of its range is asked, not only what the jump left.
+      const asked = [next, ...Array.from({ length: 60 }, () => next - BigInt(random.int(USED_IDS + 50)))];
+      for (const id of asked) {
+        if (id < 1n) continue;
+        if (id > highest) highest = id;
+        const expected = id > highest - BigInt(USED_IDS) && !used.has(id);
+        if (ids.use(uint64(id)) !== expected) wrong.push(`${i}: ${id}`);
+        used.add(id);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('clears what a jump leaves behind word by word, asking for the slot of an id once', () => {
+    const ids = new UsedIds();
+    const remainders = vi.spyOn(globalThis, 'Number');
+    for (let i = 0; i < 100; i++) ids.use(2n ** 60n + BigInt(i * (USED_IDS - 1)));
+    const made = remainders.mock.calls.length;
+    remainders.mockRestore();
+    // The distance, the slot of the id before and that of this one.
+    expect(made).toBeGreaterThan(100);
+    expect(made).toBeLessThanOrEqual(300);
   });
 });
