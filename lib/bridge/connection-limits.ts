@@ -20,7 +20,7 @@ export interface ConnectionLimits {
   splitSize?: number;
   /** Largest frame that is received; a larger one ends the connection. Default: 4 MiB. */
   maximumBufferSize?: number;
-  /** Largest metadata of a call, encoded; larger ones end it with code 8. Default: 64 KiB. */
+  /** Largest metadata of a call, encoded, and 100 bytes for each entry; larger ones end it with code 8. Default: 64 KiB. */
   maxMetadataSize?: number;
   /** Credit that each stream of a peer with windows gets. Default: 2 MiB. */
   streamWindow?: number;
@@ -28,7 +28,7 @@ export interface ConnectionLimits {
   recvQueueMessages?: number;
   /** Bytes that may wait on a stream of a peer without windows. Default: 2 MiB. */
   recvQueueSize?: number;
-  /** Bytes of received messages that a connection may hold. Default: 64 MiB. */
+  /** Bytes of received messages and metadata that a connection may hold. Default: 64 MiB. */
   maxReceivedBytes?: number;
   /** Bytes that may wait on a stream for a source that cannot wait. Default: 16 MiB. */
   sendQueueSize?: number;

@@ -3,7 +3,7 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError, ProtocolError } from '../errors/drpc-error.js';
 import { streamRefused } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
-import { isReservedKey, type Metadata } from '../metadata/metadata.js';
+import { ENTRY_OVERHEAD, isReservedKey, type Metadata } from '../metadata/metadata.js';
 import { decodeTimeout, TIMEOUT_KEY } from '../metadata/timeout.js';
 import type { BufferPool } from '../wire/buffer-pool.js';
 import { marshalError, type ErrorForm } from '../wire/error-payload.js';
@@ -30,6 +30,8 @@ export interface AdmissionHost {
   /** Lets no frame through until {@link resumeReading} was called as often. */
   pauseReading(): void;
   resumeReading(): void;
+  /** `delta` bytes more (or less) are held for Invokes that are not complete; may free some of them in here. */
+  countPending(delta: number): void;
 }
 
 export interface AdmissionLimits {
@@ -40,13 +42,15 @@ export interface AdmissionLimits {
 
 /**
  * Decides which rpcs of a peer begin (a server's connection): puts their Invokes together and answers those with an
- * error that are too many, too large, or too late. What it admitted last stands in {@link rpc}, {@link metadata} and
- * {@link timeout}.
+ * error that are too many, too large, or too late. What it admitted last stands in {@link rpc}, {@link metadata},
+ * {@link metadataSize} and {@link timeout}.
  */
 export class Admission {
   rpc = '';
   /** Without what is the protocol's; `undefined`: none was sent. */
   metadata: Metadata | undefined;
+  /** What the metadata count as; counted for the connection already, and the stream's from now on. */
+  metadataSize = 0;
   /** In ms. */
   timeout: number | undefined;
 
@@ -58,6 +62,8 @@ export class Admission {
   #stopError: DrpcError | undefined;
   #isStoppedSilently = false;
   #isWaitingForWriter = false;
+  /** Bytes that the host counts for Invokes that are not complete. */
+  #counted = 0;
 
   constructor(host: AdmissionHost, limits: AdmissionLimits) {
     this.#host = host;
@@ -68,6 +74,11 @@ export class Admission {
   /** Invokes that are not complete; each takes a slot. */
   get pending(): number {
     return this.#pending.size;
+  }
+
+  /** Bytes of the Invoke that holds most of those that are not complete. */
+  get greatestPending(): number {
+    return this.#pending.greatest?.heldBytes ?? 0;
   }
 
   /** The highest stream id seen. */
@@ -84,10 +95,21 @@ export class Admission {
   /** The peer has given `id` up. */
   drop(id: Uint64): void {
     this.#pending.drop(id);
+    this.#count();
+  }
+
+  /**
+   * Refuses the Invoke that holds most of those that are not complete.
+   * @throws ProtocolError, which ends the connection.
+   */
+  evictGreatest(error: DrpcError): void {
+    const { greatest } = this.#pending;
+    if (greatest) this.#refuse(greatest.id, false, error);
   }
 
   clear(): void {
     this.#pending.clear();
+    this.#count();
   }
 
   /**
@@ -103,22 +125,31 @@ export class Admission {
       if (!this.#usedIds.use(id)) {
         throw new ProtocolError(`invoke of stream ${id}: the id was used before, or is too old to tell`);
       }
-      if (this.#stopError) return this.#refuse(header, this.#stopError);
-      if (this.#host.slots >= this.#limits.maxStreams) return this.#refuse(header, this.#tooMany());
+      if (this.#stopError) return this.#refuseFrame(header, this.#stopError);
+      if (this.#host.slots >= this.#limits.maxStreams) return this.#refuseFrame(header, this.#tooMany());
     }
     switch (pending.handle(header, bytes, start, end)) {
       case InvokeStep.Wait:
+        this.#count();
         return false;
       case InvokeStep.MetadataTooLarge:
-        return this.#refuse(
+        return this.#refuseFrame(
           header,
           new DrpcError(
             DrpcCode.ResourceExhausted,
             `metadata of ${pending.refusedSize} bytes or more exceeds the limit of ${this.#limits.maxMetadataSize}`,
           ),
         );
+      case InvokeStep.TooManyEntries:
+        return this.#refuseFrame(
+          header,
+          new DrpcError(
+            DrpcCode.ResourceExhausted,
+            `metadata of ${pending.refusedSize} bytes, with ${ENTRY_OVERHEAD} for each entry, exceeds the limit of ${this.#limits.maxMetadataSize}`,
+          ),
+        );
       case InvokeStep.NameTooLong:
-        return this.#refuse(
+        return this.#refuseFrame(
           header,
           new DrpcError(
             DrpcCode.InvalidArgument,
@@ -131,14 +162,18 @@ export class Admission {
   }
 
   #admit(header: FrameHeader): boolean {
-    const { rpc, metadata } = this.#pending;
+    const { rpc, metadata, metadataSize } = this.#pending;
     this.rpc = rpc;
     this.metadata = metadata;
+    this.metadataSize = metadataSize;
     this.timeout = undefined;
-    if (!metadata) return true;
+    if (!metadata) {
+      this.#count();
+      return true;
+    }
     const compression = metadata[COMPRESSION_KEY];
     if (compression !== undefined && compression !== '') {
-      return this.#refuse(
+      return this.#refuseFrame(
         header,
         new DrpcError(
           DrpcCode.Unimplemented,
@@ -147,6 +182,8 @@ export class Admission {
       );
     }
     this.timeout = takeReserved(metadata);
+    this.#counted -= metadataSize;
+    this.#count();
     return true;
   }
 
@@ -156,12 +193,25 @@ export class Admission {
     );
   }
 
+  /** Tells the host what changed. Nothing may be done after it that relies on what was there before. */
+  #count(): void {
+    const delta = this.#pending.heldBytes - this.#counted;
+    if (delta === 0) return;
+    this.#counted += delta;
+    this.#host.countPending(delta);
+  }
+
+  #refuseFrame(header: FrameHeader, error: DrpcError): false {
+    return this.#refuse(header.streamId, header.kind === Kind.Invoke && header.done, error);
+  }
+
   /** Answers an Invoke with an error; a peer that floods waits for its answers. Always false. */
-  #refuse(header: FrameHeader, error: DrpcError): false {
-    this.#pending.refuse(header);
+  #refuse(id: Uint64, isComplete: boolean, error: DrpcError): false {
+    this.#pending.refuse(id, isComplete);
+    this.#count();
     const { writer, errorForm } = this.#host;
     const payload = marshalError(error, errorForm);
-    writer.frame(ERROR, header.streamId, 1, payload, 0, payload.length);
+    writer.frame(ERROR, id, 1, payload, 0, payload.length);
     if (writer.isFull && !this.#isWaitingForWriter) this.#waitForWriter();
     return false;
   }

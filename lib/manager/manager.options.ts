@@ -36,7 +36,7 @@ export interface ManagerOptions {
   maxSendSize?: number;
   /** Largest message received; a larger one ends its stream. Default: 4 MiB. */
   maxReceiveSize?: number;
-  /** Largest metadata of a call, encoded; larger ones end it with code 8. Default: 64 KiB. */
+  /** Largest metadata of a call, encoded, and 100 bytes for each entry; larger ones end it with code 8. Default: 64 KiB. */
   maxMetadataSize?: number;
   /** Longest rpc name. Default: 4 KiB. */
   maxNameSize?: number;
@@ -46,7 +46,7 @@ export interface ManagerOptions {
   recvQueueMessages?: number;
   /** Bytes that may wait on a stream of a peer without windows. Default: 2 MiB. */
   recvQueueSize?: number;
-  /** Bytes of received messages that the whole connection may hold. Default: 64 MiB. */
+  /** Bytes of received messages and metadata that the whole connection may hold. Default: 64 MiB. */
   maxReceivedBytes?: number;
   /** The same over all connections of a server. Default: none. */
   receiveBudget?: MemoryBudget;

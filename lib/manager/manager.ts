@@ -174,7 +174,7 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     return this.isServer ? this.#admission.highestId : this.#lastId;
   }
 
-  /** Bytes of received messages that wait, unfinished ones included. */
+  /** Bytes of received messages that wait, unfinished ones included, and of the metadata of open streams. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
@@ -329,6 +329,12 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     this.#reading.unpause();
   }
 
+  countPending(delta: number): void {
+    this.#heldBytes += delta;
+    this.#budget?.count(delta);
+    if (delta > 0) this.#keepToBound();
+  }
+
   // ------------------------------------------------------------ StreamHost
 
   register(stream: Stream): void {
@@ -353,14 +359,8 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
   countReceived(stream: Stream, delta: number): void {
     this.#heldBytes += delta;
     this.#budget?.count(delta);
-    if (delta > 0) {
-      const { maxReceivedBytes } = this.#options;
-      if (this.#heldBytes > maxReceivedBytes) {
-        this.freeMost(
-          `${this.#heldBytes} bytes on this connection, where at most ${maxReceivedBytes} may be`,
-        );
-      }
-    } else if (stream.isTerminated && stream.heldBytes <= 0) {
+    if (delta > 0) this.#keepToBound();
+    else if (stream.isTerminated && stream.heldBytes <= 0) {
       this.#undrained.delete(stream);
       this.#leaveBudget();
     }
@@ -410,12 +410,34 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     for (const stream of this.#undrained) {
       if (!greatest || stream.heldBytes > greatest.heldBytes) greatest = stream;
     }
+    const pending = this.#admission.greatestPending;
+    if (pending > (greatest ? greatest.heldBytes : 0)) return this.#evictPending(excess, pending);
     greatest?.evict(
       new DrpcError(
         DrpcCode.ResourceExhausted,
-        `too much memory is held for messages that nobody reads: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
+        `too much memory is held for messages that nobody reads and for metadata: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
       ),
     );
+  }
+
+  /** Does not throw: whoever counts may be another connection. */
+  #evictPending(excess: string, bytes: number): void {
+    try {
+      this.#admission.evictGreatest(
+        new DrpcError(
+          DrpcCode.ResourceExhausted,
+          `too much memory is held for messages and metadata: ${excess}; the call that holds most does not begin (${bytes} bytes)`,
+        ),
+      );
+    } catch (error) {
+      this.terminate(DrpcError.from(error));
+    }
+  }
+
+  #keepToBound(): void {
+    const { maxReceivedBytes } = this.#options;
+    if (this.#heldBytes <= maxReceivedBytes) return;
+    this.freeMost(`${this.#heldBytes} bytes on this connection, where at most ${maxReceivedBytes} may be`);
   }
 
   /** @param counted the stream that is being counted, which may be in no set yet */
@@ -486,9 +508,9 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
 
   #accept(header: FrameHeader): void {
     this.#work += INVOKE_WORK;
-    const { rpc, metadata, timeout } = this.#admission;
+    const { rpc, metadata, metadataSize, timeout } = this.#admission;
     const { streamId: id, messageId } = header;
-    const stream = new Stream(this, rpc, { id, messageId, metadata });
+    const stream = new Stream(this, rpc, { id, messageId, metadata, metadataSize });
     this.#streams.add(stream);
     this.#slots++;
     if (timeout !== undefined) stream.setDeadline(timeout);

@@ -1,5 +1,5 @@
 import { ProtocolError } from '../errors/drpc-error.js';
-import { decodeMetadata, type Metadata } from '../metadata/metadata.js';
+import { decodeMetadata, metadataSize, type Metadata } from '../metadata/metadata.js';
 import type { BufferPool } from '../wire/buffer-pool.js';
 import type { FrameHeader } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
@@ -14,6 +14,9 @@ const MAX_REFUSED = 1000;
 class PendingInvoke {
   readonly assembler: PacketAssembler;
   metadata: Metadata | undefined;
+  metadataSize = 0;
+  /** What it holds: its metadata, and the packet that is not complete. */
+  heldBytes = 0;
   /** Its error was sent; what still comes of its Invoke is swallowed. */
   isRefused = false;
 
@@ -30,6 +33,8 @@ export enum InvokeStep {
   Complete,
   /** The metadata is larger than allowed. */
   MetadataTooLarge,
+  /** The metadata is larger than allowed with what its entries cost beside their bytes. */
+  TooManyEntries,
   /** The name is longer than allowed. */
   NameTooLong,
 }
@@ -44,7 +49,9 @@ export class PendingInvokes {
   rpc = '';
   /** The metadata of the completed Invoke. */
   metadata: Metadata | undefined;
-  /** Bytes of the metadata or name that was found too large, as far as they are known. */
+  /** What they count as. */
+  metadataSize = 0;
+  /** Bytes that the metadata or name that was found too large count as, as far as they are known. */
   refusedSize = 0;
 
   readonly #names = new RpcNames();
@@ -53,6 +60,7 @@ export class PendingInvokes {
   readonly #maxNameSize: number;
   readonly #entries = new Map<Uint64, PendingInvoke>();
   #refused = 0;
+  #heldBytes = 0;
 
   constructor(pool: BufferPool, maxMetadataSize: number, maxNameSize: number) {
     this.#pool = pool;
@@ -62,6 +70,20 @@ export class PendingInvokes {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** Bytes held by all of them. */
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** The id that holds most, and how much; `undefined` when none holds anything. */
+  get greatest(): { id: Uint64; heldBytes: number } | undefined {
+    let greatest: { id: Uint64; heldBytes: number } | undefined;
+    for (const [id, { heldBytes }] of this.#entries) {
+      if (heldBytes > (greatest ? greatest.heldBytes : 0)) greatest = { id, heldBytes };
+    }
+    return greatest;
   }
 
   has(id: Uint64): boolean {
@@ -84,6 +106,7 @@ export class PendingInvokes {
         }
         this.rpc = this.#names.decode(bytes, start, end);
         this.metadata = undefined;
+        this.metadataSize = 0;
         return InvokeStep.Complete;
       }
       entry = new PendingInvoke(this.#pool);
@@ -101,29 +124,41 @@ export class PendingInvokes {
       this.refusedSize = size;
       return isInvoke ? InvokeStep.NameTooLong : InvokeStep.MetadataTooLarge;
     }
-    if (!assembler.add(header, bytes, start, end)) return InvokeStep.Wait;
+    if (!assembler.add(header, bytes, start, end)) {
+      this.#hold(entry, entry.metadataSize + assembler.length);
+      return InvokeStep.Wait;
+    }
     if (isInvoke) {
       this.rpc = assembler.bytes.toString('utf8', assembler.start, assembler.end);
       this.metadata = entry.metadata;
+      this.metadataSize = entry.metadataSize;
       this.drop(header.streamId);
       return InvokeStep.Complete;
     }
+    const counted = metadataSize(assembler.bytes, assembler.start, assembler.end);
+    if (counted > this.#maxMetadataSize) {
+      this.refusedSize = counted;
+      return InvokeStep.TooManyEntries;
+    }
     entry.metadata = decodeMetadata(assembler.bytes, assembler.start, assembler.end);
+    entry.metadataSize = counted;
     if (assembler.isPooled) assembler.release();
+    this.#hold(entry, counted);
     return InvokeStep.Wait;
   }
 
   /**
-   * Remembers that an id was refused while more of its Invoke is still to come.
+   * Frees what an id holds, and remembers that it was refused while more of its Invoke is still to come.
+   * @param isComplete whether nothing more of it will come
    * @throws ProtocolError when too many of them never end; ends the connection.
    */
-  refuse(header: FrameHeader): void {
-    const id = header.streamId;
-    if (header.kind === Kind.Invoke && header.done) return this.drop(id);
+  refuse(id: Uint64, isComplete: boolean): void {
+    if (isComplete) return this.drop(id);
     let entry = this.#entries.get(id);
     if (!entry) this.#entries.set(id, (entry = new PendingInvoke(this.#pool)));
     entry.assembler.release();
     entry.metadata = undefined;
+    this.#hold(entry, 0);
     if (entry.isRefused) return;
     entry.isRefused = true;
     if (++this.#refused > MAX_REFUSED) {
@@ -139,10 +174,16 @@ export class PendingInvokes {
     if (!entry) return;
     if (entry.isRefused) this.#refused--;
     entry.assembler.release();
+    this.#hold(entry, 0);
     this.#entries.delete(id);
   }
 
   clear(): void {
     for (const id of [...this.#entries.keys()]) this.drop(id);
+  }
+
+  #hold(entry: PendingInvoke, bytes: number): void {
+    this.#heldBytes += bytes - entry.heldBytes;
+    entry.heldBytes = bytes;
   }
 }

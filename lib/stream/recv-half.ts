@@ -34,7 +34,9 @@ export class RecvHalf implements ControlSender {
   #isOver = false;
   #isEndTold = false;
   #isPausing = false;
-  #heldBytes = 0;
+  #heldBytes: number;
+  /** What of it is metadata, until the stream has ended. */
+  #metadataSize: number;
   /** The pooled buffer in which the message lies that the sink is told just now. */
   #lent: Buffer | undefined;
   /** Why receiving is over, where that is not the ordinary end. */
@@ -42,11 +44,16 @@ export class RecvHalf implements ControlSender {
   /** The cause is the stream's own, which is made only when asked for. */
   #isStreamsCause = false;
 
-  /** @param after the message id that was seen last */
-  constructor(stream: Stream, host: StreamHost, after: Uint64 | undefined) {
+  /**
+   * @param after the message id that was seen last
+   * @param metadataSize bytes of metadata, which are counted already
+   */
+  constructor(stream: Stream, host: StreamHost, after: Uint64 | undefined, metadataSize = 0) {
     this.#stream = stream;
     this.#host = host;
     this.packet = new PacketAssembler(host.pool, after);
+    this.#heldBytes = metadataSize;
+    this.#metadataSize = metadataSize;
     this.#window = host.recvWindow > 0 ? new RecvWindow(host.recvWindow) : undefined;
   }
 
@@ -55,7 +62,7 @@ export class RecvHalf implements ControlSender {
     return this.#isOver;
   }
 
-  /** Bytes held for messages that were received and not taken, unfinished ones included. */
+  /** Bytes held for messages that were received and not taken, unfinished ones included, and for metadata. */
   get heldBytes(): number {
     return this.#heldBytes;
   }
@@ -167,6 +174,11 @@ export class RecvHalf implements ControlSender {
     if (this.packet.length > 0) {
       this.#hold(-this.packet.length);
       this.packet.release();
+    }
+    if (this.#metadataSize > 0) {
+      const metadataSize = this.#metadataSize;
+      this.#metadataSize = 0;
+      this.#hold(-metadataSize);
     }
     if (this.#window?.isGrantQueued) this.#host.writer.removeControl(this);
   }

@@ -34,6 +34,8 @@ export interface AcceptedInvoke {
   /** The message id of the Invoke: those that follow are higher. */
   messageId: Uint64;
   metadata: Readonly<Record<string, string>> | undefined;
+  /** What the metadata count as, in bytes; the connection has counted them. */
+  metadataSize: number;
 }
 
 const INVOKE = headerByte(Kind.Invoke, true, false);
@@ -125,7 +127,7 @@ export class Stream {
       this.#isHandled = true;
     }
     this.#sendWindow = host.sendWindow > 0 ? new SendWindow(host.sendWindow) : undefined;
-    this.#recv = new RecvHalf(this, host, accepted?.messageId);
+    this.#recv = new RecvHalf(this, host, accepted?.messageId, accepted?.metadataSize);
   }
 
   /** Takes what happens; set by the owner in the turn in which the stream is made. */
@@ -183,7 +185,7 @@ export class Stream {
     return this.#sendQueue ? this.#sendQueue.bytes : 0;
   }
 
-  /** Bytes held for messages that were received and not taken, unfinished ones included. */
+  /** Bytes held for messages that were received and not taken, unfinished ones included, and for metadata. */
   get heldBytes(): number {
     return this.#recv.heldBytes;
   }

@@ -135,7 +135,11 @@ describe('Conn.invoke', () => {
       'MessageSizeError: metadata of 5000013 bytes exceeds the limit of 65536',
     );
     expect(await outcome(withMetadata(65_526))).toContain('metadata of 65537 bytes');
-    expect(await outcome(withMetadata(65_525))).toBe('resolved');
+    // What fits on the wire may still be too much with what its entry costs there.
+    expect(await outcome(withMetadata(65_525))).toContain(
+      'code 8: metadata of 65636 bytes, with 100 for each',
+    );
+    expect(await outcome(withMetadata(65_425))).toBe('resolved');
     expect([remains(conn.manager), remains(serverManager)]).toEqual([NOTHING, NOTHING]);
   });
 

@@ -13,7 +13,7 @@ import { must, type Target } from './target.js';
 const LIMITS: Limits = {
   maximumBufferSize: 2000,
   maxReceiveSize: 1000,
-  maxMetadataSize: 200,
+  maxMetadataSize: 400,
   maxNameSize: 100,
   maxStreams: 5,
 };

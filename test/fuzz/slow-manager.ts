@@ -1,4 +1,4 @@
-import { decodeMetadata } from '../../lib/metadata/metadata.js';
+import { decodeMetadata, metadataSize } from '../../lib/metadata/metadata.js';
 import type { SlowFrame } from './slow-frames.js';
 
 /** The limits under which {@link SlowManager} and the Manager run, in bytes where nothing else is said. */
@@ -164,6 +164,10 @@ export class SlowManager {
     if (packet === 'size' || packet === undefined) return true;
     if (kind === 7) {
       try {
+        if (metadataSize(packet.data) > this.#limits.maxMetadataSize) {
+          this.#refuse(frame, pending, 8);
+          return true;
+        }
         pending.metadata = decodeMetadata(packet.data);
       } catch {
         return false;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ClosedError, DrpcError } from '../../lib/errors/drpc-error.js';
-import { encodeMetadata } from '../../lib/metadata/metadata.js';
+import { MemoryBudget } from '../../lib/manager/memory-budget.js';
+import { encodeMetadata, ENTRY_OVERHEAD } from '../../lib/metadata/metadata.js';
 import { Kind } from '../../lib/wire/kind.js';
 import {
   cancel,
@@ -613,6 +614,19 @@ describe('Manager: accepting', () => {
       expect(peer.manager.slots).toBe(2);
     });
 
+    it('count each entry of the metadata: many small ones are refused on their stream alone', () => {
+      const peer = RawPeer.ofServer();
+      const pairs = Object.fromEntries(Array.from({ length: 700 }, (_, i) => [`${i}`, '']));
+      peer.send(metadata(1, pairs), invoke(1, '/rpc', 2), invoke(2));
+      expect(peer.accepted.map(({ stream }) => stream.id)).toEqual([2]);
+      expect(peer.sent()).toEqual([
+        expect.stringMatching(
+          /^Error s1 m1 \(8\) metadata of 76\d\d\d bytes, with 100 for each entry, exceeds the limit of 65536$/,
+        ),
+      ]);
+      expect(peer.cause).toBeUndefined();
+    });
+
     it('hold for what comes in parts', () => {
       const peer = RawPeer.ofServer({ maxMetadataSize: 100, maxNameSize: 10 });
       peer.send(
@@ -631,6 +645,94 @@ describe('Manager: accepting', () => {
         frame(Kind.Invoke, 3, 1, 'rest'),
       );
       expect([peer.accepted.length, peer.sent(), peer.cause]).toEqual([0, [], undefined]);
+      expect(remains(peer.manager)).toEqual(NOTHING);
+    });
+  });
+
+  describe('the metadata', () => {
+    const SIZE = encodeMetadata({ k: 'x'.repeat(1000) }).length + ENTRY_OVERHEAD;
+    const ofOne = (id: number): Buffer => metadata(id, { k: 'x'.repeat(1000) });
+
+    it('are counted as received from their arrival until the stream has ended', () => {
+      const peer = RawPeer.ofServer();
+      peer.send(ofOne(1));
+      expect(peer.manager.heldBytes).toBe(SIZE);
+      const { stream } = peer.invoke(invoke(1, '/rpc', 2));
+      expect([peer.manager.heldBytes, stream.heldBytes]).toEqual([SIZE, SIZE]);
+      peer.send(message(1, 3, 'taken at once'));
+      expect(peer.manager.heldBytes).toBe(SIZE);
+      peer.send(closeSend(1, 4));
+      expect(peer.manager.heldBytes).toBe(SIZE);
+      stream.closeSend();
+      expect([peer.manager.heldBytes, stream.heldBytes]).toEqual([0, 0]);
+      // What its handler holds is still its own.
+      expect({ ...stream.metadata }).toEqual({ k: 'x'.repeat(1000) });
+    });
+
+    it.each<[string, Buffer[]]>([
+      ['its Invoke is canceled', [ofOne(1), cancel(1, 2)]],
+      ['the stream is canceled', [ofOne(1), invoke(1, '/rpc', 2), cancel(1, 3)]],
+      ['compression is refused', [metadata(1, { 'drpc-compression': 'snappy' }), invoke(1, '/rpc', 2)]],
+      ['the name is too long', [ofOne(1), invoke(1, 'x'.repeat(5000), 2)]],
+    ])('are no longer counted when %s', (_what, frames) => {
+      const receiveBudget = new MemoryBudget(1_000_000);
+      const peer = RawPeer.ofServer({ receiveBudget });
+      peer.send(...frames);
+      expect([peer.manager.heldBytes, receiveBudget.used]).toEqual([0, 0]);
+    });
+
+    it('are no longer counted when the connection ends', () => {
+      const receiveBudget = new MemoryBudget(1_000_000);
+      const peer = RawPeer.ofServer({ receiveBudget });
+      peer.send(ofOne(1), invoke(1, '/rpc', 2), ofOne(2), part(Kind.Invoke, 3, 1, '/half'));
+      expect(receiveBudget.used).toBe(2 * SIZE + 5);
+      peer.manager.terminate(new ClosedError('over'));
+      expect([peer.manager.heldBytes, receiveBudget.used]).toEqual([0, 0]);
+    });
+
+    it('of open streams are bounded by maxReceivedBytes: the stream that holds most ends', () => {
+      const peer = RawPeer.ofServer({ maxReceivedBytes: 10 * SIZE });
+      for (let id = 1; id <= 50; id++) peer.send(ofOne(id), invoke(id, '/rpc', 2));
+      expect(peer.manager.heldBytes).toBeLessThanOrEqual(10 * SIZE);
+      expect(peer.accepted.filter(({ stream }) => !stream.isTerminated)).toHaveLength(10);
+      expect(peer.sent()[0]).toMatch(/^Error! s\d+ m1 \(8\) too much memory is held .* and for metadata: /);
+      expect(peer.cause).toBeUndefined();
+    });
+
+    it('of Invokes that never come are bounded by it: the one that holds most is refused', () => {
+      const peer = RawPeer.ofServer({ maxReceivedBytes: 10 * SIZE });
+      for (let id = 1; id <= 50; id++) peer.send(ofOne(id));
+      expect(peer.manager.heldBytes).toBe(10 * SIZE);
+      const sent = peer.sent();
+      expect(sent).toHaveLength(40);
+      expect(sent[0]).toMatch(
+        /^Error s1 m1 \(8\) too much memory .*; the call that holds most does not begin \(\d+ bytes\)$/,
+      );
+      // The rest of a refused one is swallowed, the others begin.
+      peer.send(invoke(1, '/rpc', 2), invoke(50, '/rpc', 2));
+      expect(peer.accepted.map(({ stream }) => stream.id)).toEqual([50]);
+      expect(peer.cause).toBeUndefined();
+    });
+
+    it('of another connection give way when all hold too much together', () => {
+      const receiveBudget = new MemoryBudget(10 * SIZE);
+      const great = RawPeer.ofServer({ receiveBudget });
+      for (let id = 1; id <= 8; id++) great.send(ofOne(id));
+      const small = RawPeer.ofServer({ receiveBudget });
+      for (let id = 1; id <= 3; id++) small.send(ofOne(id));
+      expect([small.manager.heldBytes, great.manager.heldBytes]).toEqual([3 * SIZE, 7 * SIZE]);
+      expect(great.sent()).toEqual([expect.stringMatching(/^Error s1 m1 \(8\) .* on all connections/)]);
+      expect([small.sent(), small.cause, great.cause]).toEqual([[], undefined, undefined]);
+    });
+
+    it('that are evicted without end, of Invokes that never complete, end the connection', () => {
+      const peer = RawPeer.ofServer({ maxReceivedBytes: SIZE, maxStreams: 2000 });
+      for (let id = 1; id <= 1100 && !peer.cause; id++) {
+        peer.send(ofOne(id));
+        peer.sentBytes();
+        peer.clock.yielded();
+      }
+      expect(peer.cause).toContain('ProtocolError: 1001 invokes were refused and never completed');
       expect(remains(peer.manager)).toEqual(NOTHING);
     });
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ProtocolError } from '../../lib/errors/drpc-error.js';
 import { InvokeStep, PendingInvokes } from '../../lib/manager/pending-invokes.js';
-import { encodeMetadata } from '../../lib/metadata/metadata.js';
+import { encodeMetadata, ENTRY_OVERHEAD } from '../../lib/metadata/metadata.js';
 import { BufferPool } from '../../lib/wire/buffer-pool.js';
 import { FrameHeader } from '../../lib/wire/frame.js';
 import { Kind } from '../../lib/wire/kind.js';
@@ -13,7 +13,7 @@ class Rig {
   readonly pool = new BufferPool();
   readonly pending: PendingInvokes;
 
-  constructor(maxMetadataSize = 100, maxNameSize = 20) {
+  constructor(maxMetadataSize = 300, maxNameSize = 20) {
     this.pending = new PendingInvokes(this.pool, maxMetadataSize, maxNameSize);
   }
 
@@ -29,7 +29,7 @@ class Rig {
   refuse(bytes: Buffer): void {
     const header = new FrameHeader();
     header.parse(bytes, 0, bytes.length);
-    this.pending.refuse(header);
+    this.pending.refuse(header.streamId, header.kind === (Kind.Invoke as number) && header.done);
   }
 
   get left(): [entries: number, lent: number] {
@@ -108,6 +108,21 @@ describe('PendingInvokes', () => {
       expect(rig.handle(part(Kind.InvokeMetadata, 5, 1, Buffer.alloc(41)))).toBe('MetadataTooLarge');
     });
 
+    it('count each entry of metadata with what it costs in memory', () => {
+      const entry = encodeMetadata({ k: '' });
+      const rig = new Rig(3 * (entry.length + ENTRY_OVERHEAD));
+      expect(rig.handle(frame(Kind.InvokeMetadata, 1, 1, Buffer.concat([entry, entry, entry])))).toBe('Wait');
+      const four = Buffer.concat([entry, entry, entry, entry]);
+      expect(rig.handle(frame(Kind.InvokeMetadata, 2, 1, four))).toBe('TooManyEntries');
+      expect(rig.pending.refusedSize).toBe(4 * (entry.length + ENTRY_OVERHEAD));
+      // Put together of parts, it is in a buffer of the pool.
+      rig.handle(part(Kind.InvokeMetadata, 3, 1, four.subarray(0, 9)));
+      const rest = frame(Kind.InvokeMetadata, 3, 1, four.subarray(9));
+      expect(rig.handle(rest)).toBe('TooManyEntries');
+      rig.refuse(rest);
+      expect(rig.left).toEqual([3, 0]);
+    });
+
     it('swallow the rest of what was refused, and nothing of others', () => {
       const rig = new Rig(100, 20);
       const tooLarge = part(Kind.InvokeMetadata, 4, 1, Buffer.alloc(101));
@@ -150,10 +165,43 @@ describe('PendingInvokes', () => {
     });
   });
 
+  describe('what it holds', () => {
+    const SIZE = METADATA.length + ENTRY_OVERHEAD;
+
+    it('is the metadata and what is unfinished, until the Invoke is complete', () => {
+      const rig = new Rig();
+      const held = (bytes: Buffer): number => {
+        rig.handle(bytes);
+        return rig.pending.heldBytes;
+      };
+      expect([
+        held(part(Kind.InvokeMetadata, 1, 1, METADATA.subarray(0, 4))),
+        held(frame(Kind.InvokeMetadata, 1, 1, METADATA.subarray(4))),
+        held(part(Kind.Invoke, 1, 2, '/half')),
+        held(frame(Kind.InvokeMetadata, 2, 1, METADATA)),
+        held(frame(Kind.InvokeMetadata, 2, 2, METADATA)),
+        held(part(Kind.InvokeMetadata, 3, 1, 'x')),
+      ]).toEqual([4, SIZE, SIZE + 5, 2 * SIZE + 5, 2 * SIZE + 5, 2 * SIZE + 6]);
+      expect(rig.pending.greatest).toEqual({ id: 1, heldBytes: SIZE + 5 });
+      expect([held(invoke(1, '/half', 2)), rig.pending.metadataSize]).toEqual([SIZE + 1, SIZE]);
+      expect([held(invoke(4, '/other')), rig.pending.metadataSize]).toEqual([SIZE + 1, 0]);
+    });
+
+    it('is freed when an id is refused or dropped', () => {
+      const rig = new Rig();
+      for (const id of [1, 2]) rig.handle(frame(Kind.InvokeMetadata, id, 1, METADATA));
+      rig.refuse(frame(Kind.InvokeMetadata, 1, 2, ''));
+      expect(rig.pending.heldBytes).toBe(SIZE);
+      rig.pending.drop(1);
+      rig.pending.drop(2);
+      expect([rig.pending.heldBytes, rig.pending.greatest]).toEqual([0, undefined]);
+    });
+  });
+
   it('forgets everything on clear', () => {
     const rig = new Rig();
     for (let id = 1; id <= 10; id++) rig.handle(part(Kind.Invoke, id, 1, '/half'));
     rig.pending.clear();
-    expect(rig.left).toEqual([0, 0]);
+    expect([...rig.left, rig.pending.heldBytes]).toEqual([0, 0, 0]);
   });
 });

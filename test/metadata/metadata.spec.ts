@@ -6,8 +6,10 @@ import {
   assertUserMetadata,
   decodeMetadata,
   encodeMetadata,
+  ENTRY_OVERHEAD,
   isReservedKey,
   mergeMetadata,
+  metadataSize,
   type Metadata,
 } from '../../lib/metadata/metadata.js';
 import { vectorsNamed } from '../helpers/vectors.js';
@@ -156,6 +158,25 @@ describe('decodeMetadata', () => {
       }),
       { numRuns: 1000 },
     );
+  });
+});
+
+describe('metadataSize', () => {
+  it('is the encoded size and what each entry costs beside it', () => {
+    const bytes = encodeMetadata({ a: '1', b: '' });
+    expect(metadataSize(bytes)).toBe(bytes.length + 2 * ENTRY_OVERHEAD);
+    expect(metadataSize(Buffer.concat([Buffer.of(1), bytes, Buffer.of(1)]), 1, 1 + bytes.length)).toBe(
+      bytes.length + 2 * ENTRY_OVERHEAD,
+    );
+    expect(metadataSize(Buffer.alloc(0))).toBe(0);
+  });
+
+  it('is at least what the smallest entries cost, also those of one key', () => {
+    expect(metadataSize(Buffer.from('0a00'.repeat(10), 'hex'))).toBe(10 * (2 + ENTRY_OVERHEAD));
+  });
+
+  it('refuses what is cut short', () => {
+    expect(() => metadataSize(Buffer.from('0a07', 'hex'))).toThrow(ProtocolError);
   });
 });
 
