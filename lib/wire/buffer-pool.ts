@@ -1,9 +1,8 @@
 /** The smallest and largest buffers that are kept for reuse, in bytes; both powers of two. */
 const SMALLEST_CLASS = 6;
 const LARGEST_CLASS = 22;
-/** Buffers up to this class are cut from one block, so that small ones cost little. */
-const CARVED_CLASS = 12;
-const BLOCK_SIZE = 64 * 1024;
+/** Up to this class it costs less to copy a message for who keeps it than to make a new buffer in its place. */
+const COPIED_CLASS = 12;
 
 /** What is kept for reuse by default, in bytes. */
 export const DEFAULT_POOL_SIZE = 1024 * 1024;
@@ -22,15 +21,14 @@ export interface BufferPoolUsage {
 
 /**
  * Buffers for messages on their way from the socket to the application; one per Manager, shared by its
- * streams. Sizes are powers of two. What {@link get} hands out is owned by its taker until it is put
+ * streams. Sizes are powers of two. Each has memory of its own: a peer chooses which messages wait long, and of small
+ * buffers cut from one block a single one would keep all of it. What {@link get} hands out is owned by its taker until it is put
  * back or given away; at most `maxKept` bytes wait for reuse, the rest is left to the garbage collector,
  * so a burst leaves nothing behind.
  */
 export class BufferPool {
   readonly #maxKept: number;
   readonly #free: Buffer[][] = [];
-  #block: Buffer | undefined;
-  #blockUsed = 0;
   #kept = 0;
   #made = 0;
   #lent = 0;
@@ -54,8 +52,7 @@ export class BufferPool {
       return buffer;
     }
     this.#made++;
-    if (sizeClass > LARGEST_CLASS) return Buffer.allocUnsafeSlow(size);
-    return sizeClass <= CARVED_CLASS ? this.#carve(1 << sizeClass) : Buffer.allocUnsafeSlow(1 << sizeClass);
+    return Buffer.allocUnsafeSlow(sizeClass > LARGEST_CLASS ? size : 1 << sizeClass);
   }
 
   /** Takes back a buffer that {@link get} handed out. The caller must not touch it again. */
@@ -70,27 +67,17 @@ export class BufferPool {
   }
 
   /**
-   * Whether somebody may keep a message of `size` bytes in this buffer for good: it must neither hold on to the memory
-   * of others nor to much of its own that is not used.
+   * Whether somebody may keep a message of `size` bytes in this buffer for good: it must not be small, nor hold on to
+   * much memory that is not used.
    */
   mayGive(buffer: Buffer, size: number): boolean {
-    return buffer.length > 1 << CARVED_CLASS && size * 4 >= buffer.length * 3;
+    return buffer.length > 1 << COPIED_CLASS && size * 4 >= buffer.length * 3;
   }
 
   /** Says that a buffer will not come back: its taker gave it to the user for good. */
   give(): void {
     this.#lent--;
     this.#given++;
-  }
-
-  #carve(size: number): Buffer {
-    if (!this.#block || this.#blockUsed + size > BLOCK_SIZE) {
-      this.#block = Buffer.allocUnsafeSlow(BLOCK_SIZE);
-      this.#blockUsed = 0;
-    }
-    const start = this.#blockUsed;
-    this.#blockUsed += size;
-    return this.#block.subarray(start, this.#blockUsed);
   }
 }
 

@@ -58,6 +58,24 @@ describe('RingBuffer', () => {
     expect(dequeue(ring, pool)).toBe('hello');
   });
 
+  it('holds no more memory than its messages need, whatever of others was handed out in between', () => {
+    const pool = new BufferPool();
+    const ring = new RingBuffer(pool);
+    const other = new RingBuffer(pool);
+    for (let i = 0; i < 100; i++) {
+      enqueue(ring, '1');
+      for (let k = 0; k < 10; k++) enqueue(other, 'x'.repeat(3000));
+    }
+    other.clear();
+    const blocks = new Set<ArrayBufferLike>();
+    for (let buffer = ring.dequeue(); buffer; buffer = ring.dequeue()) {
+      blocks.add(buffer.buffer);
+      pool.put(buffer);
+    }
+    const held = [...blocks].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    expect(held).toBeLessThanOrEqual(100 * 64);
+  });
+
   it('takes a buffer over without a copy, and hands it over', () => {
     const pool = new BufferPool();
     const ring = new RingBuffer(pool);

@@ -12,6 +12,16 @@ describe('BufferPool', () => {
     },
   );
 
+  it.each([[1], [64], [65], [193], [1000], [4096], [4097], [100_000]])(
+    'hands out memory that holds nothing else, for %i bytes',
+    (size) => {
+      const pool = new BufferPool();
+      const buffers = Array.from({ length: 20 }, () => pool.get(size));
+      expect(new Set(buffers.map(({ buffer }) => buffer)).size).toBe(20);
+      expect(buffers.map(({ buffer }) => buffer.byteLength)).toEqual(buffers.map(({ length }) => length));
+    },
+  );
+
   it('never hands a buffer out twice, whatever is returned in between', () => {
     const pool = new BufferPool({ maxKept: 64 * 1024 });
     const random = new Prng(6);
