@@ -1,6 +1,6 @@
 /**
  * The status of a call, with gRPC's numbers.
- * @see google.rpc.Code; spec/drpc.md 3.3
+ * @see google.rpc.Code; docs/protocol.md, Errors
  */
 export enum DrpcCode {
   /** No error; never the code of a {@link DrpcError}. */

@@ -23,7 +23,7 @@ const VALUE_TAG = (2 << 3) | WireType.Bytes;
  *
  * Not what a protobuf library would write: that leaves out an empty key or value, and storj's decoder then
  * closes the connection.
- * @see storj/drpc drpcmetadata/metadata.go; spec/drpc.md 3.1
+ * @see storj/drpc drpcmetadata/metadata.go; docs/protocol.md, Metadata
  */
 export function encodeMetadata(metadata: Readonly<Metadata>): Buffer {
   const pairs = Object.entries(metadata).map(([name, value]) => {

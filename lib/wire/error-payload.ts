@@ -11,7 +11,7 @@ import { withoutStack } from '../errors/without-stack.js';
  *   storj    code (8 bytes, big-endian) | text
  *   status   01 | google.rpc.Status { 1: code, 2: message, 3: details }
  *
- * @see storj/drpc drpcwire/error.go; spec/drpc.md 3.2
+ * @see storj/drpc drpcwire/error.go; docs/protocol.md, Errors
  */
 export type ErrorForm = 'storj' | 'status';
 
