@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -34,9 +34,11 @@ describe('the packed package', () => {
 
   afterAll(() => packed.remove());
 
-  it('holds what was built, the manifest, the README and the licence, and nothing else', () => {
+  it('holds what was built, the manifest, the licence, what there is to read, and nothing else', () => {
     const others = packed.files.filter((file) => !/^dist\/.+\.(js|js\.map|d\.ts)$/.test(file));
-    expect(others.sort()).toEqual(['LICENSE', 'README.md', 'package.json']);
+    const pages = readdirSync(new URL('../../docs/', import.meta.url)).map((name) => `docs/${name}`);
+    const expected = ['CHANGELOG.md', 'LICENSE', 'README.md', ...pages, 'package.json'];
+    expect(others.sort()).toEqual(expected.sort());
     expect(packed.files).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts']));
   });
 

@@ -25,8 +25,8 @@ export class PackedPackage {
     const scratch = await mkdtemp(join(tmpdir(), 'nestjs-drpc-'));
     const folder = join(scratch, 'package');
     await mkdir(folder);
-    for (const file of ['package.json', 'README.md', 'LICENSE'])
-      await cp(join(root, file), join(folder, file));
+    for (const file of ['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'docs'])
+      await cp(join(root, file), join(folder, file), { recursive: true });
     // Types are checked by `npm run typecheck`; here they are only written.
     const tsc = join(root, 'node_modules/typescript/bin/tsc');
     const build = ['-p', join(root, 'tsconfig.build.json'), '--noCheck', '--outDir', join(folder, 'dist')];
