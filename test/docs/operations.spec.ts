@@ -1,6 +1,11 @@
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { connect as connectTls, type Server as TlsServer } from 'node:tls';
+import {
+  connect as connectTls,
+  type ConnectionOptions,
+  type Server as TlsServer,
+  type TLSSocket,
+} from 'node:tls';
 import type { AddressInfo } from 'node:net';
 import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -108,11 +113,23 @@ describe('the code of docs/operations.md', () => {
   const clientCert = pem('client.crt');
   const clientKey = pem('client.key');
 
+  const ends: string[] = [];
+
   @Controller()
   class WhoController {
     @MessagePattern('who')
     who(@Ctx() { peer, metadata }: DrpcContext): unknown {
       return [peer.isAuthorized, peer.certificate?.subject.CN, metadata['traceparent']];
+    }
+
+    @MessagePattern('steps')
+    async *steps(): AsyncGenerator<number> {
+      try {
+        yield 1;
+        yield 2;
+      } finally {
+        ends.push('generator');
+      }
     }
   }
 
@@ -191,6 +208,41 @@ describe('the code of docs/operations.md', () => {
       code: 14,
       message: `cannot connect to ${url}: ${failure}`,
     });
+  });
+
+  it('measures a stream until it has ended', async () => {
+    const measured = (pattern: string, time: number): unknown => ends.push(`${pattern} ${typeof time}`);
+    const server = new DrpcServer({ port: 0 });
+    const begun = new WeakMap<object, number>();
+    server.setOnProcessingStartHook((_transport, context, done) => {
+      begun.set(context as DrpcContext, performance.now());
+      void done();
+    });
+    server.setOnProcessingEndHook((_transport, context) => {
+      const { pattern } = context as DrpcContext;
+      measured(pattern, performance.now() - begun.get(context as DrpcContext)!);
+    });
+    const { port } = await listen(server);
+    const client = closing(new DrpcClient({ port }));
+    for await (const _ of client.stream('steps'));
+    expect(ends).toEqual(['generator', 'steps number']);
+  });
+
+  it('dials with the certificate that its options have by then', async () => {
+    const { app, port } = await startTls();
+    const accepted = once(app.unwrap<TlsServer>(), 'secureConnection') as Promise<[TLSSocket]>;
+    const tls: ConnectionOptions = { ca, cert: clientCert, key: clientKey };
+    const client = closing(new DrpcClient({ url: `drpcs://localhost:${port}`, tls }));
+    expect(await client.call('who', 1)).toEqual([true, 'nestjs-drpc test client', null]);
+    const newCert = cert;
+    const newKey = key;
+    tls.cert = newCert;
+    tls.key = newKey;
+    const lost = new Promise<void>((resolve) => client.on('disconnect', () => resolve()));
+    const [socket] = await accepted;
+    socket.destroy();
+    await lost;
+    expect(await client.call('who', 1)).toEqual([true, 'nestjs-drpc test server', null]);
   });
 
   it('tells health, and carries a trace', async () => {
