@@ -107,6 +107,21 @@ describe('SendQueue: turns', () => {
     expect(parseFrames(peer.sentBytes()).filter(({ done }) => done)).toHaveLength(8);
   });
 
+  it('gives the place of each stream back that ends between the frames of its message', () => {
+    const { peer, calls } = withCalls(9);
+    for (const { stream } of calls.slice(0, 8)) {
+      stream.trySend(Buffer.alloc(400 * KIB));
+      stream.sendCancel();
+      expect(peer.sent()).toEqual([
+        `Message+ s${stream.id} m1 <65536 bytes>`,
+        expect.stringContaining('Cancel!'),
+      ]);
+    }
+    calls[8]!.stream.trySend(Buffer.alloc(400 * KIB));
+    expect(peer.sent().at(-1)).toMatch(/^Message s9 m1 /);
+    expect([peer.manager.queuedBytes, peer.manager.writer.waiting]).toEqual([0, 0]);
+  });
+
   it('keeps no place for a stream that waits for credit', () => {
     const { peer, calls } = withCalls(20, { sendWindow: 64 * KIB, recvWindow: 64 * KIB });
     // Eighteen streams have spent their credit and have a great message waiting; two have not.
