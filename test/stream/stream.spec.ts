@@ -270,6 +270,21 @@ describe('Stream: a sender that waits', () => {
     expect(order).toEqual(['1', '2', '3']);
   });
 
+  it.each<[string, (stream: Call['stream']) => void]>([
+    ['closeSend', (stream) => stream.closeSend()],
+    ['close', (stream) => stream.close()],
+    ['sendError', (stream) => stream.sendError(new DrpcError(5, 'no'))],
+  ])('has sent everything, and is told so, when %s waits behind it', async (_name, end) => {
+    const { peer, call } = fullServer();
+    const sending = call.stream.msgSend('waits') as Promise<void>;
+    // So that all three end the stream.
+    peer.send(closeSend(1, 2));
+    end(call.stream);
+    peer.sent();
+    expect(call.stream.isTerminated).toBe(true);
+    expect(await outcome(sending)).toBe('resolved');
+  });
+
   it('hears of room at once when nothing waits', async () => {
     const peer = RawPeer.ofServer();
     const { stream } = peer.invoke(invoke(1));
