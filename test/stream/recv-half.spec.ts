@@ -36,6 +36,30 @@ describe('RecvHalf: the queue of a peer without windows', () => {
     expect(peer.manager.isPaused).toBe(false);
   });
 
+  it('stands still until there is room in bytes, however few messages are left', () => {
+    const { peer, stream } = withCall({ recvQueueSize: 1000 });
+    peer.send(message(1, 2, 'small'), message(1, 3, Buffer.alloc(1000)));
+    stream.request(1);
+    expect([peer.manager.isPaused, peer.socket.isPaused()]).toEqual([true, true]);
+    stream.request(1);
+    expect([peer.manager.isPaused, peer.socket.isPaused()]).toEqual([false, false]);
+  });
+
+  it('does not stop the socket for a stream that ends while its message is counted', () => {
+    const peer = RawPeer.ofServer({ demand: 0, maxReceivedBytes: 10_000, recvQueueMessages: 2 });
+    const [full, great] = [peer.invoke(invoke(1)), peer.invoke(invoke(2))];
+    peer.send(message(2, 2, Buffer.alloc(9000)), message(1, 2));
+    // The great one is given up for the message that fills the other, and takes that with it.
+    great.sink.during.terminated = () => full.stream.sendCancel();
+    peer.send(message(1, 3, Buffer.alloc(1000)));
+    expect([great.stream.isTerminated, full.stream.isTerminated]).toEqual([true, true]);
+    expect([peer.manager.isPaused, peer.socket.isPaused(), peer.clock.pendingTimers]).toEqual([
+      false,
+      false,
+      0,
+    ]);
+  });
+
   it('loses nothing of what arrived behind the message that filled it', () => {
     const { peer, stream, sink } = withCall({ recvQueueMessages: 2 });
     const texts = Array.from({ length: 20 }, (_, i) => `m${i}`);
