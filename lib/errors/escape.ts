@@ -13,18 +13,30 @@ const PLAIN = /^[\x20-\x5b\x5d-\x7e]*$/;
  */
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}\\]|(?! )\p{Zs}/u;
 
+/** Of those, what may not stand in a text of several lines. */
+const UNPRINTABLE_IN_TEXT = /(?![\n\\])(?:[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs})/u;
+
 /**
  * A name that came from a peer, made fit for a log line or an error message: unprintable characters become
  * `\n`, `\x1b` or `\u{202e}`, and the result, a final `...` included, is at most `max` bytes of UTF-8.
  */
 export function escapeName(text: string, max = MAX_NAME_SIZE): string {
   if (text.length <= max && PLAIN.test(text)) return text;
+  return escapeChars(text, max, UNPRINTABLE);
+}
+
+/** As {@link escapeName}, for a text of several lines, a stack trace say: its newlines and backslashes stay. */
+export function escapeText(text: string, max: number): string {
+  return escapeChars(text, max, UNPRINTABLE_IN_TEXT);
+}
+
+function escapeChars(text: string, max: number, unprintable: RegExp): string {
   // A character is at least one byte, so nothing past the first `max + 1` can matter.
   let out = '';
   let size = 0;
   let fitsWithMark = 0; // length of `out` that still leaves room for the mark
   for (const char of text.slice(0, max + 1)) {
-    const shown = UNPRINTABLE.test(char) ? escapeChar(char) : char;
+    const shown = unprintable.test(char) ? escapeChar(char) : char;
     size += Buffer.byteLength(shown);
     if (size > max) return out.slice(0, fitsWithMark) + CUT_MARK.slice(0, max);
     out += shown;

@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
@@ -19,6 +18,7 @@ import {
   type DrpcServerOptions,
   type ResolvedServerOptions,
 } from './drpc-server.options.js';
+import { FaultLog } from './fault-log.js';
 import { HandlerPins } from './handler-pins.js';
 import type { DrpcListener } from './listener.js';
 import { giveModulesToStrategies, USE_MODULES } from './modules-access.js';
@@ -44,6 +44,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   readonly #dispatcher: Dispatcher;
   readonly #events = new EventEmitter();
   readonly #peerLog = new PeerLog(this.logger);
+  readonly #faultLog = new FaultLog(this.logger);
   readonly #receiveBudget: MemoryBudget;
   readonly #sendBudget: MemoryBudget;
   readonly #untracedStartHook = this.onProcessingStartHook;
@@ -68,7 +69,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
       isTraced: () =>
         this.onProcessingEndHook !== undefined || this.onProcessingStartHook !== this.#untracedStartHook,
       trace: (context, task, failed) => this.#trace(context, task, failed),
-      logFault: (rpc, fault) => this.#logFault(`rpc "${escapeName(rpc)}" failed`, fault),
+      logFault: (rpc, fault) => this.#faultLog.error(`rpc "${escapeName(rpc)}" failed`, fault),
     });
   }
 
@@ -187,6 +188,8 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
         this.#listener = undefined;
         this._status$.next(DrpcStatus.Disconnected);
         this.#emit('close');
+        this.#peerLog.flush();
+        this.#faultLog.flush();
       }
     }
   }
@@ -237,7 +240,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
         }
         this.#emit('disconnect', peer, cause);
       },
-      failed: ({ rpc }, error) => this.#logFault(`rpc "${escapeName(rpc)}" failed inside`, error),
+      failed: ({ rpc }, error) => this.#faultLog.error(`rpc "${escapeName(rpc)}" failed inside`, error),
       refused: () => this.#report(tooManyConnections(maxConnections)),
     });
   }
@@ -252,7 +255,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     try {
       this.#events.emit(event, ...args);
     } catch (error) {
-      this.#logFault(`listener of "${event}" failed`, error);
+      this.#faultLog.error(`listener of "${event}" failed`, error);
     }
   }
 
@@ -261,16 +264,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     try {
       endHook();
     } catch (error) {
-      this.#logFault(`processing end hook of rpc "${escapeName(pattern)}" failed`, error);
-    }
-  }
-
-  /** Does not throw: no call and no connection may hang on the application's logger, or on how a fault looks. */
-  #logFault(what: string, fault: unknown): void {
-    try {
-      this.logger.error(what, shown(fault));
-    } catch {
-      // The log was the last to be told.
+      this.#faultLog.error(`processing end hook of rpc "${escapeName(pattern)}" failed`, error);
     }
   }
 
@@ -292,13 +286,5 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     } catch (error) {
       failed(error);
     }
-  }
-}
-
-function shown(fault: unknown): string {
-  try {
-    return inspect(fault);
-  } catch {
-    return 'a fault that throws when it is shown';
   }
 }

@@ -1,30 +1,25 @@
 import type { LoggerService } from '@nestjs/common';
-
-/** So many lines in so many ms. */
-const MAX_LINES = 10;
-const PERIOD = 10_000;
+import { systemClock, type Clock } from '../clock/clock.js';
+import { LineLimit } from './line-limit.js';
 
 /** The log for what peers cause: they could fill a disk otherwise. What is left out is counted. */
 export class PeerLog {
   readonly #logger: LoggerService;
-  readonly #now: () => number;
-  #since = -Infinity;
-  #lines = 0;
+  readonly #limit: LineLimit;
 
-  /** @param now a monotonic clock, in ms */
-  constructor(logger: LoggerService, now: () => number = () => performance.now()) {
+  constructor(logger: LoggerService, clock: Clock = systemClock) {
     this.#logger = logger;
-    this.#now = now;
+    this.#limit = new LineLimit(clock, (omitted) => {
+      if (omitted > 0) this.#logger.warn(`${omitted} more lines like these were left out`);
+    });
   }
 
   warn(message: string): void {
-    const now = this.#now();
-    if (now - this.#since >= PERIOD) {
-      const omitted = this.#lines - MAX_LINES;
-      this.#since = now;
-      this.#lines = 0;
-      if (omitted > 0) this.#logger.warn(`${omitted} more lines like these were left out`);
-    }
-    if (++this.#lines <= MAX_LINES) this.#logger.warn(message);
+    if (this.#limit.take()) this.#logger.warn(message);
+  }
+
+  /** Tells now how many lines were left out. */
+  flush(): void {
+    this.#limit.end();
   }
 }

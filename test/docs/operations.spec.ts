@@ -91,7 +91,7 @@ describe('the log lines of docs/operations.md', () => {
 
   it('are all there are', () => {
     const logged = sources.flatMap((source) =>
-      [...source.matchAll(/(?:[lL]ogger\.(?:log|warn|error)|#logFault)\(\s*`([^`]+)`/g)].map(
+      [...source.matchAll(/(?:[lL]ogger\.(?:log|warn|error)|#faultLog\.error)\(\s*`([^`]+)`/g)].map(
         ([, text]) => text!,
       ),
     );

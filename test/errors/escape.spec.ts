@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { escapeName } from '../../lib/errors/escape.js';
+import { escapeName, escapeText } from '../../lib/errors/escape.js';
 
 describe('escapeName', () => {
   it.each([
@@ -49,5 +49,24 @@ describe('escapeName', () => {
 
   it('does not look at the rest of a long text', () => {
     expect(escapeName('\n'.repeat(50_000_000), 16)).toBe('\\n\\n\\n\\n\\n\\n...');
+  });
+});
+
+describe('escapeText', () => {
+  it.each([
+    ['', ''],
+    ['two\n  lines', 'two\n  lines'],
+    ['C:\\files', 'C:\\files'],
+    ['a\rb\tc', 'a\\rb\\tc'],
+    ['\x1b[31mred\n\0', '\\x1b[31mred\n\\x00'],
+    ['\u202e\u2028\u00a0', '\\u{202e}\\u{2028}\\xa0'],
+  ])('shows %j as %s', (text, shown) => {
+    expect(escapeText(text, 100)).toBe(shown);
+  });
+
+  it('cuts as a name is cut', () => {
+    expect(escapeText('abcdef\n', 7)).toBe('abcdef\n');
+    expect(escapeText('abcdef\n\n', 7)).toBe('abcd...');
+    expect(escapeText('a', 0)).toBe('');
   });
 });

@@ -328,6 +328,15 @@ describe('errors of a handler', () => {
     expect(errors.mock.calls[0]![1]).toContain(error.stack);
   });
 
+  it('writes no more than ten faults of an rpc in ten seconds, and no line of its caller', async () => {
+    const caller = await start();
+    for (let i = 0; i < 12; i++) await answer(caller, 'method', new Error('no\n[Nest] user'));
+    expect(errors).toHaveBeenCalledTimes(10);
+    expect(errors.mock.calls[0]![1]).toContain('Error: no\\n[Nest] user\n    at ');
+    await answer(caller, 'observable', new Error('any'));
+    expect(errors).toHaveBeenCalledTimes(11);
+  });
+
   it('logs no exception that Nest wants in no log', async () => {
     class Silent extends IntrinsicException {}
     const caller = await start();
