@@ -1,6 +1,7 @@
 import { lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
+import { escapeName } from '../errors/escape.js';
 import type { DrpcListener, ListenerHooks } from './listener.js';
 
 export interface SocketListenerOptions {
@@ -75,10 +76,9 @@ export class SocketListener implements DrpcListener {
         this.#rawSockets.add(socket);
         socket.once('close', () => this.#rawSockets.delete(socket));
       });
-      server.on('tlsClientError', (error: Error, socket: Socket) => {
-        // A client that leaves is no fault, as without TLS: load balancers look so whether the port is open.
-        if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET')
-          hooks.error(handshakeFailed(error, socket));
+      server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
+        const failure = handshakeFailed(error, socket);
+        if (failure) hooks.error(failure);
         socket.destroy();
       });
     } else server = createServer(options, accept);
@@ -102,16 +102,26 @@ export function tooManyConnections(limit: number): Error {
   return new Error(`connection refused: ${limit} are open, which is as many as may`);
 }
 
-/** Says what OpenSSL found without where in its sources it did. */
+/** Says what OpenSSL found without where in its sources it did. `undefined`: a client has left. */
 function handshakeFailed(
   error: NodeJS.ErrnoException & { reason?: string },
-  { remoteAddress, remotePort }: Socket,
-): Error {
+  socket: TLSSocket,
+): Error | undefined {
+  const { remoteAddress, remotePort } = socket;
   const peer = remoteAddress === undefined ? 'a client' : `${remoteAddress}:${remotePort}`;
+  // Node's own refusal of a client's certificate looks as if the client had left; it is the code of a text here.
+  const refusal = socket.authorizationError as unknown as string | null | undefined;
+  if (error.code === 'ECONNRESET') {
+    // A client that leaves is no fault, as without TLS: load balancers look so whether the port is open.
+    if (!refusal) return undefined;
+    return new Error(`TLS handshake with ${peer} failed: its certificate is refused: ${refusal}`, {
+      cause: error,
+    });
+  }
   const hint = NOT_TLS.has(error.code) ? ': the client does not speak TLS' : '';
-  return new Error(`TLS handshake with ${peer} failed: ${error.reason ?? error.message}${hint}`, {
-    cause: error,
-  });
+  // A callback of the application may have put the name that the client asked for into its error.
+  const reason = escapeName((error.reason ?? error.message).trim());
+  return new Error(`TLS handshake with ${peer} failed: ${reason}${hint}`, { cause: error });
 }
 
 /** What OpenSSL finds in bytes that are no TLS. */

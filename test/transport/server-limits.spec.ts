@@ -1,12 +1,13 @@
 import { connect, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
+import { connect as connectTls } from 'node:tls';
 import { Controller, Logger } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { DrpcError, DrpcStream } from 'nestjs-drpc';
 import { finalize, map, range, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { EventLog, Gate } from './helpers/event-log.js';
-import { TestService } from './helpers/test-service.js';
+import { pem, TestService } from './helpers/test-service.js';
 import { startSlow } from './helpers/slow-service.js';
 
 describe('limits of a DrpcServer', () => {
@@ -37,6 +38,37 @@ describe('limits of a DrpcServer', () => {
     );
     plain.destroy();
   });
+
+  it('escapes what a callback of TLS says of the name that a client asks for', async () => {
+    const SNICallback = (name: string, callback: (error: Error) => void): void =>
+      callback(new Error(`no certificate for ${name}`));
+    const tls = { cert: pem('server.crt'), key: pem('server.key'), SNICallback };
+    const service = await TestService.start([], { over: 'tls', server: { tls } });
+    const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+    const servername = 'x\n\x1b[31m[Nest] fake';
+    const client = connectTls({ port: service.port, servername, rejectUnauthorized: false });
+    client.on('error', () => undefined);
+    expect((await error).message).toMatch(/failed: no certificate for x\\n\\x1b\[31m\[Nest\] fake$/);
+  });
+
+  it.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'says why it refuses the certificate of a client over %s',
+    async (maxVersion) => {
+      // Signed by the tests' own authority, which this server does not know.
+      const tls = {
+        ...{ cert: pem('server.crt'), key: pem('server.key'), maxVersion },
+        ...{ requestCert: true, rejectUnauthorized: true },
+      };
+      const service = await TestService.start([], { over: 'tls', server: { tls } });
+      const error = new Promise<Error>((resolve) => service.server.on('error', resolve));
+      const own = { cert: pem('client.crt'), key: pem('client.key') };
+      const client = connectTls({ port: service.port, rejectUnauthorized: false, ...own });
+      client.on('error', () => undefined);
+      expect((await error).message).toMatch(
+        /^TLS handshake with .+ failed: its certificate is refused: UNABLE_TO_/,
+      );
+    },
+  );
 
   it.each(['tcp', 'tls'] as const)('says nothing of a look whether its %s port is open', async (over) => {
     const service = await TestService.start([], { over });
