@@ -27,6 +27,10 @@ export class RequestIterator implements RequestSource, AsyncIterableIterator<unk
     return this.#waiters.length > 0;
   }
 
+  get isLeft(): boolean {
+    return this.#isLeft;
+  }
+
   [Symbol.asyncIterator](): this {
     return this;
   }

@@ -30,6 +30,10 @@ export class RequestObservable implements RequestSource {
     return this.#subscriber !== undefined;
   }
 
+  get isLeft(): boolean {
+    return this.#isTaken && !this.#subscriber;
+  }
+
   message(value: unknown): void {
     this.#subscriber?.next(value);
   }

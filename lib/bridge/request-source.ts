@@ -4,6 +4,8 @@ export interface RequestSource {
   readonly values: unknown;
   /** Whether somebody takes messages. */
   readonly isActive: boolean;
+  /** Whether the handler took messages and wants no more: what still comes is dropped, whatever is in it. */
+  readonly isLeft: boolean;
   message(value: unknown): void;
   /** No more will come: the ordinary end, or its cause. */
   end(cause: Error | undefined): void;

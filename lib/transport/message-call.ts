@@ -70,7 +70,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
   // ------------------------------------------------------------ StreamSink
 
   message(bytes: Buffer, start: number, end: number): void {
-    if (this.#state !== State.Waiting && !this.#requests) return;
+    if (this.#requests ? this.#requests.isLeft : this.#state !== State.Waiting) return;
     let value: unknown;
     try {
       value = readRequest(this.#route, this.#stream, bytes, start, end);

@@ -19,6 +19,7 @@ describe('RequestObservable', () => {
     const source = new RequestObservable(demand);
     expect(demand.asked).toEqual([]);
     expect(source.isActive).toBe(false);
+    expect(source.isLeft).toBe(false);
     source.values.subscribe();
     expect(source.isActive).toBe(true);
     for (let i = 0; i < 20; i++) await Promise.resolve();
@@ -54,7 +55,9 @@ describe('RequestObservable', () => {
     const told: unknown[] = [];
     const source = new RequestObservable(new Demand());
     source.values.pipe(take(1)).subscribe((value) => told.push(value));
+    expect(source.isLeft).toBe(false);
     source.message(1);
+    expect(source.isLeft).toBe(true);
     source.message(2);
     expect(source.isActive).toBe(false);
     source.end(new Error('any'));
@@ -118,7 +121,9 @@ describe('RequestIterator', () => {
     const demand = new Demand();
     const source = new RequestIterator(demand);
     const pull = source.next();
+    expect(source.isLeft).toBe(false);
     await source.return();
+    expect(source.isLeft).toBe(true);
     await source.return();
     expect(await pull).toEqual({ done: true, value: undefined });
     expect(demand.asked).toEqual([1, Infinity]);

@@ -14,7 +14,7 @@ import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { Type } from 'class-transformer';
 import { IsInt, IsNotEmpty, ValidateNested } from 'class-validator';
 import { DrpcContext, DrpcSignal, DrpcStream } from 'nestjs-drpc';
-import { concat, defer, map, Observable, reduce, Subject, take, toArray } from 'rxjs';
+import { concat, concatMap, defer, finalize, map, Observable, reduce, Subject, take, toArray } from 'rxjs';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { OpenCall } from './helpers/caller.js';
 import { EventLog, Gate } from './helpers/event-log.js';
@@ -101,6 +101,27 @@ class StreamsController {
   @MessagePattern('first two')
   firstTwo(@DrpcStream() values: Observable<number>): Observable<number[]> {
     return values.pipe(take(2), toArray());
+  }
+
+  @MessagePattern('first, later')
+  firstLater(@DrpcStream() values: Observable<number>): Observable<number> {
+    return values.pipe(
+      take(1),
+      finalize(() => log.add('left')),
+      concatMap((value) => gate.opened.then(() => value)),
+    );
+  }
+
+  @MessagePattern('first, later, by loop')
+  async firstLaterByLoop(@DrpcStream({ as: 'iterable' }) values: AsyncIterable<number>): Promise<number> {
+    let first = 0;
+    for await (const value of values) {
+      first = value;
+      break;
+    }
+    log.add('left');
+    await gate.opened;
+    return first;
   }
 
   @MessagePattern('people')
@@ -208,6 +229,20 @@ describe('a request stream', () => {
       message: 'a message of "first two" is not valid json',
     });
   });
+
+  it.each(['first, later', 'first, later, by loop'])(
+    'does not look at what comes after the handler has left: %s',
+    async (rpc) => {
+      const caller = await (await TestService.start([StreamsController])).connect();
+      const call = caller.open(rpc, undefined, {}, RAW);
+      await call.send('1');
+      await log.seen('left');
+      await call.send('{"', '2');
+      await caller.fence();
+      gate.open();
+      expect(await call.next()).toBe('1');
+    },
+  );
 
   it.each<[string, (call: OpenCall) => unknown]>([
     ['is cancelled', (call) => call.cancel()],
