@@ -33,9 +33,9 @@ interface Step {
   readonly inside: readonly Step[];
 }
 
-// Decoded, such a key is eight characters that hold a byte each.
-const SIGNED = { afterDecode: (key: string) => String(Buffer.from(key, 'latin1').readBigInt64LE()) };
-const UNSIGNED = { afterDecode: (key: string) => String(Buffer.from(key, 'latin1').readBigUInt64LE()) };
+// Decoded, such a key is eight characters that hold a byte each; where the entry has left it out, which 0 may be, it is right.
+const SIGNED = { afterDecode: (key: string) => decoded(key, (bytes) => bytes.readBigInt64LE()) };
+const UNSIGNED = { afterDecode: (key: string) => decoded(key, (bytes) => bytes.readBigUInt64LE()) };
 
 /** What protobuf.js does to the keys of maps, by the type of the key; the other types are right. */
 const KEY_REPAIRS: Readonly<Record<string, Step['keys']>> = {
@@ -143,6 +143,10 @@ export class ProtoMapKeys {
     const inside = valueName !== undefined && this.#affected.has(valueName) ? this.#stepsOf(valueName) : [];
     return { name: field.name, holds: 'map', keys: keyRepairsOf(type) ?? {}, inside };
   }
+}
+
+function decoded(key: string, read: (bytes: Buffer) => bigint): string {
+  return key === '0' ? key : String(read(Buffer.from(key, 'latin1')));
 }
 
 function keyRepairsOf({ options, field }: ProtoType): Step['keys'] | undefined {

@@ -31,6 +31,16 @@ describe('maps of @grpc/proto-loader', () => {
     expect(roundTrip('/keys.Keys/Send', { [name]: map })).toEqual({ [name]: map });
   });
 
+  it.each([
+    ['byInt64', '0a03120176'],
+    ['byUint64', '1203120176'],
+    ['byFixed64', '1a03120176'],
+    ['bySfixed64', '2203120176'],
+  ])('have the key 0 where it was left out: %s', (name, hex) => {
+    const { serverEncoding } = methodOf('/keys.Keys/Send');
+    expect(serverEncoding.unmarshal(Buffer.from(hex, 'hex'))).toEqual({ [name]: { '0': 'v' } });
+  });
+
   it('have true and false as keys', () => {
     const value = { flags: { a: { names: { true: 'yes', false: 'no' }, title: 't' } } };
     expect(roundTrip('/keys.Keys/Send', value)).toEqual(value);
