@@ -4,6 +4,7 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
 import { withoutRefusal } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
+import { withoutStack } from '../errors/without-stack.js';
 import { Manager, type ManagerHooks } from '../manager/manager.js';
 import type { ManagerOptions } from '../manager/manager.options.js';
 import type { Stream } from '../stream/stream.js';
@@ -17,7 +18,9 @@ export interface RpcHandler {
 
 /** The answer to an rpc that nobody serves. */
 export function unknownRpc(rpc: string): DrpcError {
-  return new DrpcError(DrpcCode.Unimplemented, `protocol error: unknown rpc: "${escapeName(rpc)}"`);
+  return withoutStack(
+    () => new DrpcError(DrpcCode.Unimplemented, `protocol error: unknown rpc: "${escapeName(rpc)}"`),
+  );
 }
 
 /**

@@ -1,6 +1,7 @@
 import { DrpcCode } from './codes.js';
 import { DrpcError, type ErrorDetail } from './drpc-error.js';
 import { bytesField, optionalField, ProtobufReader } from './protobuf.js';
+import { withoutStack } from './without-stack.js';
 
 /**
  * Why an error happened, for programs: google.rpc.ErrorInfo.
@@ -64,9 +65,12 @@ export function streamRefused(
   message: string,
   code: DrpcCode.ResourceExhausted | DrpcCode.Unavailable = DrpcCode.ResourceExhausted,
 ): DrpcError {
-  return new DrpcError(code, message, {
-    details: [encodeErrorInfo({ reason: REFUSED_REASON, domain: REFUSED_DOMAIN })],
-  });
+  return withoutStack(
+    () =>
+      new DrpcError(code, message, {
+        details: [encodeErrorInfo({ reason: REFUSED_REASON, domain: REFUSED_DOMAIN })],
+      }),
+  );
 }
 
 /**

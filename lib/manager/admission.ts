@@ -3,6 +3,7 @@ import { DrpcCode } from '../errors/codes.js';
 import { DrpcError, ProtocolError } from '../errors/drpc-error.js';
 import { streamRefused } from '../errors/error-info.js';
 import { escapeName } from '../errors/escape.js';
+import { withoutStack } from '../errors/without-stack.js';
 import { ENTRY_OVERHEAD, isReservedKey, type Metadata } from '../metadata/metadata.js';
 import { decodeTimeout, TIMEOUT_KEY } from '../metadata/timeout.js';
 import type { BufferPool } from '../wire/buffer-pool.js';
@@ -60,6 +61,7 @@ export class Admission {
   readonly #usedIds = new UsedIds();
   /** What new rpcs are answered with. */
   #stopError: DrpcError | undefined;
+  #tooManyError: DrpcError | undefined;
   #isStoppedSilently = false;
   #isWaitingForWriter = false;
   /** Bytes that the host counts for Invokes that are not complete. */
@@ -135,7 +137,7 @@ export class Admission {
       case InvokeStep.MetadataTooLarge:
         return this.#refuseFrame(
           header,
-          new DrpcError(
+          refusal(
             DrpcCode.ResourceExhausted,
             `metadata of ${pending.refusedSize} bytes or more exceeds the limit of ${this.#limits.maxMetadataSize}`,
           ),
@@ -143,7 +145,7 @@ export class Admission {
       case InvokeStep.TooManyEntries:
         return this.#refuseFrame(
           header,
-          new DrpcError(
+          refusal(
             DrpcCode.ResourceExhausted,
             `metadata of ${pending.refusedSize} bytes, with ${ENTRY_OVERHEAD} for each entry, exceeds the limit of ${this.#limits.maxMetadataSize}`,
           ),
@@ -151,7 +153,7 @@ export class Admission {
       case InvokeStep.NameTooLong:
         return this.#refuseFrame(
           header,
-          new DrpcError(
+          refusal(
             DrpcCode.InvalidArgument,
             `rpc name of ${pending.refusedSize} bytes or more exceeds the limit of ${this.#limits.maxNameSize}`,
           ),
@@ -175,7 +177,7 @@ export class Admission {
     if (compression !== undefined && compression !== '') {
       return this.#refuseFrame(
         header,
-        new DrpcError(
+        refusal(
           DrpcCode.Unimplemented,
           `compression "${escapeName(compression)}" is not supported: send messages without ${COMPRESSION_KEY}`,
         ),
@@ -188,9 +190,9 @@ export class Admission {
   }
 
   #tooMany(): DrpcError {
-    return streamRefused(
+    return (this.#tooManyError ??= streamRefused(
       `too many concurrent streams: refused: at most ${this.#limits.maxStreams} concurrent streams`,
-    );
+    ));
   }
 
   /** Tells the host what changed. Nothing may be done after it that relies on what was there before. */
@@ -229,6 +231,10 @@ export class Admission {
       },
     });
   }
+}
+
+function refusal(code: DrpcCode, message: string): DrpcError {
+  return withoutStack(() => new DrpcError(code, message));
 }
 
 /** Removes what is not the application's from metadata; answers the timeout in ms that stood there. */

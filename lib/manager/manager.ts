@@ -23,7 +23,10 @@ import {
 import type { BudgetMember, MemoryBudget } from './memory-budget.js';
 import { Reading, type ReadingOwner } from './reading.js';
 
-/** One turn of reading handles so much; then other connections have theirs. An Invoke starts user code. */
+/**
+ * One turn of reading handles so much; then other connections have theirs. An Invoke starts user code, or is answered;
+ * metadata are decoded.
+ */
 const TURN_WORK = 4096;
 const FRAME_WORK = 1;
 const INVOKE_WORK = 16;
@@ -496,6 +499,7 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     if (kind === Kind.Invoke || kind === Kind.InvokeMetadata) {
       if (!this.isServer)
         throw new ProtocolError(`invoke of stream ${streamId} by a server: only clients invoke`);
+      this.#work += INVOKE_WORK;
       if (this.#admission.handle(header, bytes, start, end)) this.#accept(header);
       return;
     }
@@ -507,7 +511,6 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
   }
 
   #accept(header: FrameHeader): void {
-    this.#work += INVOKE_WORK;
     const { rpc, metadata, metadataSize, timeout } = this.#admission;
     const { streamId: id, messageId } = header;
     const stream = new Stream(this, rpc, { id, messageId, metadata, metadataSize });

@@ -290,5 +290,7 @@ describe('unknownRpc', () => {
     expect(unknownRpc('/a\n\x1b').message).toBe('protocol error: unknown rpc: "/a\\n\\x1b"');
     expect(unknownRpc('x'.repeat(5000)).message.length).toBeLessThan(400);
     expect(unknownRpc('/x').code).toBe(12);
+    // Made for a peer, by the thousand where one floods.
+    expect(unknownRpc('/x').stack).not.toContain('\n');
   });
 });

@@ -58,6 +58,10 @@ describe('streamRefused', () => {
     expect(streamRefused('shutting down', DrpcCode.Unavailable).code).toBe(14);
   });
 
+  it('has no stack trace: it is made for a peer, by the thousand where one floods', () => {
+    expect(streamRefused('full').stack).not.toContain('\n');
+  });
+
   it('is recognized by isStreamRefused', () => {
     expect(isStreamRefused(streamRefused('full'))).toBe(true);
     expect(isStreamRefused(streamRefused('draining', DrpcCode.Unavailable))).toBe(true);

@@ -809,6 +809,25 @@ describe('Manager: accepting', () => {
       expect([refusals, peer.manager.isPaused, peer.cause]).toEqual([200, false, undefined]);
     });
 
+    it.each<[string, (id: number) => Buffer[]]>([
+      ['an Invoke', (id) => [invoke(id)]],
+      ['metadata', (id) => [metadata(id, { k: 'v' }), cancel(id, 2)]],
+    ])('lets others have their turn after 256 refusals of %s, or sooner', (_what, frames) => {
+      const peer = RawPeer.ofServer({ maxStreams: 0 });
+      let refusals = 0;
+      let turns = 0;
+      peer.send(...Array.from({ length: 1000 }, (_, i) => frames(i + 1)).flat());
+      while (peer.clock.pendingYields > 0) {
+        const more = peer.sent().length;
+        expect(more).toBeLessThanOrEqual(256);
+        refusals += more;
+        turns++;
+        peer.clock.yielded();
+      }
+      expect(turns).toBeGreaterThanOrEqual(3);
+      expect(refusals + peer.sent().length).toBe(1000);
+    });
+
     it('ends the connection of a peer that begins refused Invokes without end', () => {
       const peer = RawPeer.ofServer({ maxStreams: 0 });
       for (let id = 1; id <= 1100 && !peer.cause; id++) {
