@@ -1,5 +1,6 @@
 import type { Stream } from '../stream/stream.js';
 import type { Uint64 } from '../wire/varint.js';
+import { idKey } from './id-key.js';
 
 /** Slots at first, and how many are kept when no stream is left; powers of two. */
 const FIRST_SIZE = 16;
@@ -17,7 +18,7 @@ const KEPT_SIZE = 1024;
 export class ActiveStreams {
   #ring = newRing(FIRST_SIZE);
   /** Streams whose slot is taken, and those whose ids are beyond 2^53. */
-  readonly #others = new Map<Uint64, Stream>();
+  readonly #others = new Map<number | string, Stream>();
   #size = 0;
   #cause: Error | undefined;
 
@@ -39,7 +40,7 @@ export class ActiveStreams {
       const stream = this.#ring[id & (this.#ring.length - 1)];
       if (stream && stream.id === id) return stream;
     }
-    return this.#others.size > 0 ? this.#others.get(id) : undefined;
+    return this.#others.size > 0 ? this.#others.get(idKey(id)) : undefined;
   }
 
   /** Harmless when the stream is not there. */
@@ -47,7 +48,7 @@ export class ActiveStreams {
     const { id } = stream;
     const slot = typeof id === 'number' ? id & (this.#ring.length - 1) : -1;
     if (slot >= 0 && this.#ring[slot] === stream) this.#ring[slot] = undefined;
-    else if (!this.#others.delete(id)) return;
+    else if (!this.#others.delete(idKey(id))) return;
     this.#size--;
     // A burst is over: give its memory back.
     if (this.#size === 0 && this.#ring.length > KEPT_SIZE) this.#ring = newRing(KEPT_SIZE);
@@ -88,7 +89,7 @@ export class ActiveStreams {
     const { id } = stream;
     const slot = typeof id === 'number' ? id & (this.#ring.length - 1) : -1;
     if (slot >= 0 && !this.#ring[slot]) this.#ring[slot] = stream;
-    else this.#others.set(id, stream);
+    else this.#others.set(idKey(id), stream);
   }
 
   #resize(length: number): void {

@@ -5,6 +5,7 @@ import type { FrameHeader } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
 import { PacketAssembler } from '../wire/packet-assembler.js';
 import type { Uint64 } from '../wire/varint.js';
+import { idKey } from './id-key.js';
 import { RpcNames } from './rpc-names.js';
 
 /** Refused ids whose Invoke is not complete; senders finish one Invoke before they begin many others. */
@@ -12,6 +13,7 @@ const MAX_REFUSED = 1000;
 
 /** A stream that has begun and whose Invoke is not complete. */
 class PendingInvoke {
+  readonly id: Uint64;
   readonly assembler: PacketAssembler;
   metadata: Metadata | undefined;
   metadataSize = 0;
@@ -20,7 +22,8 @@ class PendingInvoke {
   /** Its error was sent; what still comes of its Invoke is swallowed. */
   isRefused = false;
 
-  constructor(pool: BufferPool) {
+  constructor(id: Uint64, pool: BufferPool) {
+    this.id = id;
     this.assembler = new PacketAssembler(pool);
   }
 }
@@ -58,7 +61,7 @@ export class PendingInvokes {
   readonly #pool: BufferPool;
   readonly #maxMetadataSize: number;
   readonly #maxNameSize: number;
-  readonly #entries = new Map<Uint64, PendingInvoke>();
+  readonly #entries = new Map<number | string, PendingInvoke>();
   #refused = 0;
   #heldBytes = 0;
 
@@ -80,14 +83,14 @@ export class PendingInvokes {
   /** The id that holds most, and how much; `undefined` when none holds anything. */
   get greatest(): { id: Uint64; heldBytes: number } | undefined {
     let greatest: { id: Uint64; heldBytes: number } | undefined;
-    for (const [id, { heldBytes }] of this.#entries) {
+    for (const { id, heldBytes } of this.#entries.values()) {
       if (heldBytes > (greatest ? greatest.heldBytes : 0)) greatest = { id, heldBytes };
     }
     return greatest;
   }
 
   has(id: Uint64): boolean {
-    return this.#entries.has(id);
+    return this.#entries.has(idKey(id));
   }
 
   /**
@@ -96,7 +99,7 @@ export class PendingInvokes {
    */
   handle(header: FrameHeader, bytes: Buffer, start: number, end: number): InvokeStep {
     const isInvoke = header.kind === Kind.Invoke;
-    let entry = this.#entries.get(header.streamId);
+    let entry = this.#entries.get(idKey(header.streamId));
     if (!entry) {
       if (isInvoke && header.done && header.messageId !== 0) {
         // The usual case: no metadata, one frame. Nothing has to be remembered.
@@ -109,8 +112,8 @@ export class PendingInvokes {
         this.metadataSize = 0;
         return InvokeStep.Complete;
       }
-      entry = new PendingInvoke(this.#pool);
-      this.#entries.set(header.streamId, entry);
+      entry = new PendingInvoke(header.streamId, this.#pool);
+      this.#entries.set(idKey(header.streamId), entry);
     }
     if (entry.isRefused) {
       if (isInvoke && header.done) this.drop(header.streamId);
@@ -154,8 +157,8 @@ export class PendingInvokes {
    */
   refuse(id: Uint64, isComplete: boolean): void {
     if (isComplete) return this.drop(id);
-    let entry = this.#entries.get(id);
-    if (!entry) this.#entries.set(id, (entry = new PendingInvoke(this.#pool)));
+    let entry = this.#entries.get(idKey(id));
+    if (!entry) this.#entries.set(idKey(id), (entry = new PendingInvoke(id, this.#pool)));
     entry.assembler.release();
     entry.metadata = undefined;
     this.#hold(entry, 0);
@@ -170,16 +173,16 @@ export class PendingInvokes {
 
   /** Forgets `id`; harmless when it is not pending. */
   drop(id: Uint64): void {
-    const entry = this.#entries.get(id);
+    const entry = this.#entries.get(idKey(id));
     if (!entry) return;
     if (entry.isRefused) this.#refused--;
     entry.assembler.release();
     this.#hold(entry, 0);
-    this.#entries.delete(id);
+    this.#entries.delete(idKey(id));
   }
 
   clear(): void {
-    for (const id of [...this.#entries.keys()]) this.drop(id);
+    for (const { id } of [...this.#entries.values()]) this.drop(id);
   }
 
   #hold(entry: PendingInvoke, bytes: number): void {
