@@ -367,12 +367,13 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   #logPlainPeer(address: Address, isSilent: boolean): void {
     const finding = isSilent
-      ? 'did not say within handshakeTimeout who it is, and is taken for a plain DRPC server'
+      ? 'did not say within handshakeTimeout who it is, and is taken for a plain DRPC server until it is asked again in a minute'
       : 'is not a server of this library';
-    this.logger.log(
+    const line =
       `${formatAddress(address)} ${finding}: each connection carries one call at a time. ` +
-        `The option peer names it beforehand: 'storj' for this, 'cockroach' or 'cockroach-fc' for many calls at once`,
-    );
+      `The option peer names it beforehand: 'storj' for this, 'cockroach' or 'cockroach-fc' for many calls at once`;
+    if (isSilent) this.logger.warn(line);
+    else this.logger.log(line);
   }
 }
 

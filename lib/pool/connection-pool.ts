@@ -5,10 +5,10 @@ import { DrpcCode } from '../errors/codes.js';
 import { ClosedError, DrpcError } from '../errors/drpc-error.js';
 import { formatAddress, type Address } from './address.js';
 import type { BackoffOptions } from './backoff.js';
-import { Balancer } from './balancer.js';
+import { Balancer, type Balanced } from './balancer.js';
 import { Call, type CallHost, type CallObserver, type CallSpec } from './call.js';
 import { Want, type EndpointHost } from './endpoint.js';
-import type { Link } from './link.js';
+import { Link } from './link.js';
 import { resolvePoolOptions, type PoolOptions, type ResolvedPoolOptions } from './pool.options.js';
 import { Target } from './target.js';
 
@@ -37,6 +37,25 @@ export interface PoolConnection {
   readonly calls: number;
   /** Whether it finishes its calls and takes no more. */
   readonly isDraining: boolean;
+}
+
+/** A server that carries one call a connection, as the balancer sees it among connections that carry many. */
+class FreeServer implements Balanced {
+  readonly hasRoom = true;
+  /** The connection that takes the next call. */
+  readonly link: Link;
+  readonly #parts: number;
+
+  constructor(link: Link, parts: number) {
+    this.link = link;
+    this.#parts = parts;
+  }
+
+  get load(): number {
+    let load = 0;
+    for (const each of this.link.endpoint.links) load += each.load;
+    return load / this.#parts;
+  }
 }
 
 /**
@@ -230,6 +249,13 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#judge();
   }
 
+  release(link: Link): void {
+    link.isDraining = true;
+    this.#free = this.#free.filter((free) => free !== link);
+    this.#open--;
+    link.endpoint.finishIdle(link);
+  }
+
   freed(link: Link): void {
     if (link.isDraining) return link.endpoint.finishIdle(link);
     if (!link.isUsable) return;
@@ -264,7 +290,21 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   #pick(): Link | undefined {
-    return (this.#shared.length > 0 && this.#balancer.pick(this.#shared)) || this.#takeFree();
+    if (this.#free.length === 0) return this.#balancer.pick(this.#shared);
+    if (this.#shared.length === 0) return this.#takeFree();
+    const picked = this.#balancer.pick<Link | FreeServer>([...this.#shared, ...this.#freeServers()]);
+    if (!(picked instanceof FreeServer)) return picked;
+    this.#free = this.#free.filter((free) => free !== picked.link);
+    return picked.link;
+  }
+
+  /** Servers of one call a connection that have a free one, each as often as the others have connections. */
+  #freeServers(): FreeServer[] {
+    const { connections } = this.options;
+    return this.#endpoints().flatMap((endpoint) => {
+      const link = this.#free.find((free) => free.endpoint === endpoint && free.isUsable);
+      return link ? Array.from({ length: connections }, () => new FreeServer(link, connections)) : [];
+    });
   }
 
   #takeFree(): Link | undefined {
@@ -368,7 +408,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
       this.#idleTimer = undefined;
       const now = this.clock.now();
       for (const link of this.#free) {
-        if (now - link.idleSince >= idleTimeout && this.#isSurplus(link)) this.#release(link);
+        if (now - link.idleSince >= idleTimeout && this.#isSurplus(link)) this.release(link);
       }
       this.#watchIdle();
     });
@@ -380,12 +420,5 @@ export class ConnectionPool implements CallHost, EndpointHost {
 
   #isSurplus(link: Link): boolean {
     return link.endpoint.usable > this.options.connections;
-  }
-
-  #release(link: Link): void {
-    link.isDraining = true;
-    this.#free = this.#free.filter((free) => free !== link);
-    this.#open--;
-    link.endpoint.finishIdle(link);
   }
 }

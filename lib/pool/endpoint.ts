@@ -9,11 +9,10 @@ import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js
 import { formatAddress, type Address } from './address.js';
 import { Dial, keepAlive } from './dialer.js';
 import { Link, type LinkHost } from './link.js';
+import { PlainGuess } from './plain-guess.js';
 import type { ResolvedPoolOptions } from './pool.options.js';
 import { RetryPause } from './retry-pause.js';
 
-/** How long a server that did not answer the probe is taken for a plain one, in ms. */
-const PLAIN_TIME = 60_000;
 /** Of so many rpcs it is remembered how their handlers behave. */
 const MAX_KNOWN_RPCS = 1000;
 /** So often in a row may connections be told to go away as soon as they are open. */
@@ -42,6 +41,8 @@ export interface EndpointHost extends LinkHost {
   opened(link: Link): void;
   /** A connection takes no more calls: it ended, or the server said so. */
   lost(link: Link, cause: Error): void;
+  /** A connection takes no more calls, as it is not needed. */
+  release(link: Link): void;
   /** An attempt failed; the error has code 14. */
   failed(error: DrpcError): void;
   /** A pause after a failure is over. */
@@ -65,6 +66,10 @@ interface Attempt {
   error: unknown;
   /** A socket was connected. */
   wasReached: boolean;
+  /** The server is taken for a plain one because it was silent. */
+  isGuess: boolean;
+  /** Only asks who is there: a server that is silent is not dialled again. */
+  readonly isQuestion: boolean;
   readonly events: ConnEvents;
 }
 
@@ -83,7 +88,9 @@ export class Endpoint {
   #goneEarly = 0;
   /** Of the connections made now: a new one begins when the first of those before has to be left. */
   #generation = 0;
-  #plainUntil = 0;
+  /** Attempts that ask who is there, and may still be answered. */
+  #probes = 0;
+  readonly #guess: PlainGuess;
   #isPlainTold = false;
   readonly #knownToRead = new Set<string>();
   #closeCause: Error | undefined;
@@ -92,6 +99,7 @@ export class Endpoint {
     this.address = address;
     this.#host = host;
     this.#pause = new RetryPause(host.clock, host.options.backoff);
+    this.#guess = new PlainGuess(host.clock, () => void this.#askAgain());
   }
 
   /** Open connections, those included that take no more calls. */
@@ -207,14 +215,31 @@ export class Endpoint {
     if (!this.#isSerial()) return Math.max(connections - have, 0);
     const share = this.#host.waitingShare - this.#dialing - soonFree;
     const wanted = want === Want.Connect ? Math.max(share, connections - have) : share;
-    return Math.max(Math.min(wanted, maxConnections - have), 0);
+    const may = Math.max(Math.min(wanted, maxConnections - have), 0);
+    // It may be busy only: each further connection asks again, and none is made while one asks.
+    if (this.#guess.isMade && (this.#probes > 0 || !this.#hasAnswered())) {
+      return this.#dialing > 0 ? 0 : Math.min(may, 1);
+    }
+    return may;
   }
 
   /** Whether the server carries one call a connection, as far as that is known. */
   #isSerial(): boolean {
     if (this.#host.options.peer === 'storj') return true;
-    for (const link of this.#links) if (link.isSerial) return true;
-    return this.#plainUntil > 0 && this.#host.clock.now() < this.#plainUntil;
+    for (const link of this.#links) if (link.isSerial && !link.isDraining) return true;
+    return this.#guess.isFresh;
+  }
+
+  /** Whether a server that was silent to the probe has answered anything else since. */
+  #hasAnswered(): boolean {
+    for (const link of this.#links) if (link.isGuess && link.wasHeard) this.#guess.isBacked = true;
+    return this.#guess.isBacked;
+  }
+
+  /** Whether a connection is open to a server of this library. */
+  #hasOwn(): boolean {
+    for (const link of this.#links) if (link.conn.profile === 'own' && link.isUsable) return true;
+    return false;
   }
 
   async #dial(): Promise<void> {
@@ -224,18 +249,36 @@ export class Endpoint {
     // there already. One that does so again, or was not to be reached before, gets its pause.
     if (isSentAway(attempt) && !this.#closeCause && !this.#pause.isFailing) attempt = await this.#attempt();
     this.#dialing--;
-    const { conn, error, events } = attempt;
+    const { conn, error } = attempt;
     if (this.#closeCause) return conn?.manager.terminate(this.#closeCause);
-    if (conn && !error) return this.#opened(conn, events);
+    if (conn && !error) return this.#opened(conn, attempt);
     this.#pause.begin();
     this.#host.failed(error instanceof ClosedError ? error : this.#unavailable(error));
   }
 
+  /** Asks a server who it is that was silent when it was asked before, beside the connections it has. */
+  async #askAgain(): Promise<void> {
+    // Without connections the next one will ask.
+    if (this.usable === 0) return;
+    const attempt = await this.#attempt(true);
+    const { conn, error } = attempt;
+    if (this.#closeCause) return conn?.manager.terminate(this.#closeCause);
+    if (conn && !error) this.#opened(conn, attempt);
+    else if (this.#guess.isMade) this.#guess.make();
+  }
+
   /** Makes one connection, and says why it takes no calls if it does not. */
-  async #attempt(): Promise<Attempt> {
-    const attempt: Attempt = { conn: undefined, error: undefined, wasReached: false, events: {} };
+  async #attempt(isQuestion = false): Promise<Attempt> {
+    const attempt: Attempt = {
+      conn: undefined,
+      error: undefined,
+      wasReached: false,
+      isGuess: false,
+      isQuestion,
+      events: {},
+    };
     try {
-      attempt.conn = await this.#connect(this.#peer(), attempt);
+      attempt.conn = await this.#connect(isQuestion ? 'auto' : this.#peer(), attempt);
       const { manager, isDraining } = attempt.conn;
       if (manager.isTerminated) attempt.error = this.#unavailable(manager.cause);
       else if (isDraining) {
@@ -249,21 +292,31 @@ export class Endpoint {
     return attempt;
   }
 
-  #opened(conn: PeerConn, events: ConnEvents): void {
+  #opened(conn: PeerConn, { events, isGuess }: Attempt): void {
     const { peer, maxStreamsPerConnection } = this.#host.options;
     const link = new Link(this.#host, this, conn, maxStreamsPerConnection, this.#generation);
+    link.isGuess = isGuess;
     this.#links.add(link);
+    if (!isGuess) this.#guess.drop();
+    const outgrown = this.#hasOwn()
+      ? [...this.#links].filter((each) => each.isGuess && !each.isDraining)
+      : [];
+    for (const each of outgrown) each.isDraining = true;
     events.terminated = (cause) => this.#ended(link, cause);
     events.goaway = () => this.drain(link);
-    if (!this.#isPlainTold && peer === 'auto' && conn.profile !== 'own') {
+    if (conn.profile === 'own') this.#isPlainTold = false;
+    else if (!this.#isPlainTold && peer === 'auto' && !link.isDraining) {
       this.#isPlainTold = true;
-      this.#host.plainPeer(this.address, this.#plainUntil > 0);
+      this.#host.plainPeer(this.address, isGuess);
     }
     this.#host.opened(link);
+    // After the connection that takes their place: the pool was never without one.
+    for (const each of outgrown) this.#host.release(each);
   }
 
   #ended(link: Link, cause: Error): void {
     this.#links.delete(link);
+    if (link.isGuess && link.wasHeard) this.#guess.isBacked = true;
     if (link.isDraining) return;
     // What ends as soon as it began, without a word, is as good as a failed attempt.
     if (!link.wasHeard && this.#isEarly(link)) this.#pause.begin();
@@ -290,14 +343,33 @@ export class Endpoint {
     return clock.now() - since < options.backoff.initial;
   }
 
-  /** A server known to be plain is not probed again while that is fresh. */
+  /** A server known to be plain is not probed again, one that is guessed to be so not while that is fresh. */
   #peer(): PeerProfile {
     const { peer } = this.#host.options;
-    return peer === 'auto' && this.#isSerial() ? 'storj' : peer;
+    if (peer !== 'auto' || !this.#isSerial()) return peer;
+    return this.#guess.isMade && !this.#hasAnswered() ? 'auto' : 'storj';
   }
 
   async #connect(peer: PeerProfile, attempt: Attempt): Promise<PeerConn> {
+    const probes = peer === 'auto' && !attempt.isQuestion ? 1 : 0;
+    this.#probes += probes;
+    try {
+      return await this.#open(peer, attempt);
+    } catch (error) {
+      // Where others were answered it is not plain, but in trouble.
+      if (!(error instanceof SilentPeerError) || attempt.isQuestion || this.#hasOwn()) throw error;
+    } finally {
+      this.#probes -= probes;
+    }
+    if (this.#closeCause) throw this.#closeCause;
+    if (!this.#isSerial()) this.#guess.isBacked = false;
+    this.#guess.make();
+    return this.#open('storj', attempt);
+  }
+
+  async #open(peer: PeerProfile, attempt: Attempt): Promise<PeerConn> {
     const { events } = attempt;
+    if (peer === 'storj') attempt.isGuess = this.#guess.isMade;
     attempt.wasReached = false;
     const duplex = await this.#reach();
     attempt.wasReached = true;
@@ -310,14 +382,9 @@ export class Endpoint {
       );
       if (conn.profile !== 'own') keepAlive(duplex);
       return conn;
-    } catch (error) {
-      if (!(error instanceof SilentPeerError)) throw error;
     } finally {
       this.#handshakes.delete(duplex);
     }
-    if (this.#closeCause) throw this.#closeCause;
-    this.#plainUntil = this.#host.clock.now() + PLAIN_TIME;
-    return this.#connect('storj', attempt);
   }
 
   async #reach(): Promise<Duplex> {
@@ -333,6 +400,7 @@ export class Endpoint {
   #stop(cause: Error): void {
     this.#closeCause = cause;
     this.#pause.cancel();
+    this.#guess.cancel();
     for (const dial of this.#dials) dial.cancel(cause);
     for (const duplex of this.#handshakes) duplex.destroy();
   }
@@ -345,7 +413,7 @@ export class Endpoint {
 
 /** Whether the server was there, and ended the connection before any call could be made. */
 function isSentAway({ wasReached, error }: Attempt): boolean {
-  if (!(error instanceof ClosedError)) return false;
+  if (!(error instanceof ClosedError) || error.cause instanceof SilentPeerError) return false;
   // A reset may be quicker than the news that there is a connection, or come in the middle of a TLS handshake.
   return wasReached || (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNRESET';
 }

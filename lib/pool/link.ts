@@ -37,6 +37,8 @@ export class Link implements Balanced {
   idleSince: number;
   /** No new calls: the server said so, or its address is gone. */
   isDraining = false;
+  /** Whether its server is taken for a plain one only because it was silent. */
+  isGuess = false;
 
   readonly #host: LinkHost;
   /** Whether it carries many calls, and one that its handler does not read can stop them all. */

@@ -678,6 +678,20 @@ describe('The life of a DrpcClient', () => {
     ]);
   });
 
+  it('warns once of a server that does not say who it is, as what it is then is a guess', async () => {
+    const server = await TestServer.listen({ kind: 'silent' });
+    const client = new DrpcClient({ port: server.port, handshakeTimeout: 1 });
+    onTestFinished(() => client.close());
+    const [lines, warnings] = [mockLog('log'), mockLog('warn')];
+    await client.connect();
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^drpc:\S+ did not say within handshakeTimeout who it is, and is taken for a plain DRPC server until it is asked again in a minute: each/,
+      ),
+    ]);
+    expect(lines).toEqual([]);
+  });
+
   it('says once that calls wait, where they do not fail', async () => {
     const server = await TestServer.listen();
     const port = server.port;

@@ -3,7 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { CONTROL_RPC } from '../../lib/control/control-message.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { CHECK_RPC } from '../../lib/pool/read-check.js';
-import { echo, hang, TestServer, type Serve, type ServerConnection } from './helpers/test-server.js';
+import {
+  echo,
+  hang,
+  TestServer,
+  type Serve,
+  type ServerConnection,
+  type ServerKind,
+} from './helpers/test-server.js';
 import { TestPool } from './helpers/test-pool.js';
 
 /** Two values, then silence. */
@@ -18,6 +25,19 @@ const HANDLERS: Record<string, Serve> = { echo, hang, tick };
 async function plain(options: Partial<PoolOptions> = {}) {
   const server = await TestServer.listen({ kind: 'plain', handlers: HANDLERS });
   const client = new TestPool({ addresses: [server.address], peer: 'storj', ...options });
+  return { server, client };
+}
+
+/** A client that has made a call to a server which did not answer its first connection. */
+async function firstSilent(kindOf: (count: number) => ServerKind) {
+  const server = await TestServer.listen({ kindOf, handlers: HANDLERS });
+  const client = new TestPool({ addresses: [server.address], pingInterval: 0 });
+  const { seen } = client.start('echo', 1);
+  await (await server.connection(1)).asked();
+  client.clock.advance(2000);
+  await seen.ended;
+  expect(seen.events).toEqual([1, 'complete']);
+  await client.idle();
   return { server, client };
 }
 
@@ -276,15 +296,148 @@ describe('ConnectionPool that finds a plain server', () => {
     await lose();
     expect(await client.call('echo', 2)).toEqual([2, 'complete']);
     expect(server.connections[2]!.started).not.toContain(CONTROL_RPC);
-    await client.idle();
 
-    client.clock.advance(60_000);
     await lose();
+    client.clock.advance(60_000);
     const again = client.start('echo', 3);
     await client.passUntil(again.seen);
     expect(again.seen.events).toEqual([3, 'complete']);
     expect(server.connections).toHaveLength(5);
   });
+
+  it('asks one that was silent again after a minute, and leaves what it made on its guess in peace', async () => {
+    const { client, server } = await firstSilent((count) => (count === 1 ? 'silent' : 'own'));
+    expect(client.pool.connections).toMatchObject([{ profile: 'storj' }]);
+    const busy = client.start('tick');
+    await busy.seen.seen(2);
+    client.clock.advance(59_999);
+    expect(client.pool.connections).toHaveLength(1);
+    client.clock.advance(1);
+    await client.found('own');
+    expect(client.pool.connections).toMatchObject([
+      { profile: 'storj', calls: 1, isDraining: true },
+      { profile: 'own', calls: 0, isDraining: false },
+    ]);
+    await Promise.all(Array.from({ length: 20 }, (_, i) => client.call('echo', i)));
+    expect(server.connections).toHaveLength(3);
+    busy.call.cancel();
+    await client.left(1);
+    expect([client.statuses, client.errors]).toEqual([['connected'], []]);
+    client.clock.advance(600_000);
+    expect(server.connections).toHaveLength(3);
+  });
+
+  it('keeps to its guess when it is silent again, and asks once a minute', async () => {
+    const { client, server } = await firstSilent((count) => (count % 2 === 1 ? 'silent' : 'plain'));
+    client.clock.advance(60_000);
+    await (await server.connection(3)).asked();
+    const closed = once(server.connections[2]!.socket, 'close');
+    client.clock.advance(2000);
+    await closed;
+    expect(await client.call('echo', 2)).toEqual([2, 'complete']);
+    client.clock.advance(59_999);
+    expect(client.pool.connections).toMatchObject([{ profile: 'storj', isDraining: false }]);
+    client.clock.advance(1);
+    await server.connection(4);
+    await client.all(2);
+    expect(client.plainPeers).toHaveLength(1);
+    // Now it has said that it is plain.
+    client.clock.advance(600_000);
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('asks no more when it is closed', async () => {
+    const { client } = await firstSilent((count) => (count === 1 ? 'silent' : 'plain'));
+    expect(client.clock.pendingTimers).toBe(1);
+    await client.pool.close();
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('opens few connections to one that was busy: the next asks again', async () => {
+    const server = await TestServer.listen({
+      kindOf: (count) => (count < 3 ? 'silent' : 'own'),
+      handlers: HANDLERS,
+    });
+    const client = new TestPool({ addresses: [server.address] });
+    const first = client.start('echo', 0);
+    const others = Array.from({ length: 50 }, (_, i) => client.call('echo', i));
+    await (await server.connection(1)).asked();
+    client.clock.advance(2000);
+    expect(await Promise.all(others)).toEqual(Array.from({ length: 50 }, (_, i) => [i, 'complete']));
+    expect(server.connections).toHaveLength(3);
+    expect(first.seen.events).toEqual([]);
+  });
+
+  it('opens one connection after the other to one that answers nothing', async () => {
+    const server = await TestServer.listen({ kind: 'silent' });
+    const client = new TestPool({ addresses: [server.address] });
+    for (let i = 0; i < 20; i++) client.start('echo', i);
+    for (let open = 1; open < 5; open++) {
+      const asking = await server.connection(2 * open - 1);
+      await asking.asked();
+      expect(asking.frames[0]).toBe(`Invoke s1 m1 ${CONTROL_RPC}`);
+      client.clock.advance(2000);
+      await client.all(open);
+      expect(client.pool.connections).toHaveLength(open);
+    }
+    expect(server.connections).toHaveLength(8);
+  });
+
+  it('opens as many as are needed once it has answered a call', async () => {
+    const server = await TestServer.listen({
+      kindOf: (count) => (count === 1 || count === 3 ? 'silent' : 'plain'),
+      handlers: HANDLERS,
+    });
+    const client = new TestPool({ addresses: [server.address] });
+    const calls = Array.from({ length: 20 }, () => client.start('tick'));
+    for (const count of [1, 3]) {
+      await (await server.connection(count)).asked();
+      client.clock.advance(2000);
+    }
+    await Promise.all(calls.map(({ seen }) => seen.seen(2)));
+    expect(client.pool.connections).toHaveLength(20);
+    expect(server.connections).toHaveLength(22);
+  });
+
+  it('does not guess where another connection was answered', async () => {
+    const server = await TestServer.listen({
+      kindOf: (count) => (count === 2 ? 'silent' : 'own'),
+      handlers: HANDLERS,
+    });
+    const client = new TestPool({ addresses: [server.address], connections: 2, pingInterval: 0 });
+    await client.pool.connect();
+    await (await server.connection(2)).asked();
+    const failed = client.nextError();
+    client.clock.advance(2000);
+    await failed;
+    expect(client.errors).toMatchObject([{ cause: { name: 'SilentPeerError' } }]);
+    client.clock.advance(100);
+    await client.all(2);
+    expect(client.pool.connections.map(({ profile }) => profile)).toEqual(['own', 'own']);
+    expect(client.plainPeers).toEqual([]);
+  });
+
+  it.each(['roundRobin', 'leastLoaded'] as const)(
+    'spreads calls evenly over it and one that carries many: %s',
+    async (balance) => {
+      const servers = [
+        await TestServer.listen({ kind: 'own', handlers: HANDLERS }),
+        await TestServer.listen({ kind: 'plain', handlers: HANDLERS }),
+      ];
+      const addresses = servers.map(({ address }) => address);
+      const client = new TestPool({ addresses, balance, connections: 2 });
+      await client.pool.connect();
+      await client.all(4);
+      for (let i = 0; i < 40; i++) {
+        await client.call('echo', i);
+        await client.idle();
+      }
+      const calls = servers.map(({ connections }) =>
+        connections.flatMap(({ started }) => started).filter((rpc) => rpc === 'echo'),
+      );
+      expect(calls.map(({ length }) => length)).toEqual([20, 20]);
+    },
+  );
 
   it('sends many calls on one connection where the option says that it may', async () => {
     const { client, server } = await plain({ peer: 'cockroach' });

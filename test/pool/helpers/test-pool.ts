@@ -94,6 +94,13 @@ export class TestPool {
     }
   }
 
+  /** Resolves when a connection is open to a server of this kind. */
+  async found(profile: string): Promise<void> {
+    while (!this.pool.connections.some((connection) => connection.profile === profile)) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
   /** Resolves when so many connections are left. */
   async left(count: number): Promise<void> {
     while (this.pool.connections.length > count) await new Promise((resolve) => setImmediate(resolve));

@@ -133,6 +133,11 @@ export class ServerConnection {
       .map(({ data }) => ({ ...decodeMetadata(Buffer.from(data)) }));
   }
 
+  /** Resolves when anything has come, which a silent server does not answer. */
+  async asked(): Promise<void> {
+    if (this.#chunks.length === 0) await once(this.socket, 'data');
+  }
+
   /** Resolves when an rpc has been started, so many times. */
   running(rpc: string, count = 1): Promise<void> {
     if (this.#timesStarted(rpc) >= count) return Promise.resolve();
