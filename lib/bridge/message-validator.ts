@@ -2,6 +2,7 @@ import type { Type } from '@nestjs/common';
 import { encodeBadRequest, type FieldViolation } from '../errors/bad-request.js';
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
+import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
 import { textOfViolations } from './violations.js';
 
@@ -10,6 +11,9 @@ export interface MessageRule {
   readonly type: Type<object>;
   readonly validation?: Readonly<Record<string, unknown>>;
 }
+
+/** Below this depth a value does not exhaust the stack, even where rules and transformations add calls of their own. */
+const MAX_SAFE_DEPTH = 200;
 
 /** Makes an instance of a message's value and checks it. @throws DrpcError with code 3 and what is wrong. */
 export type MessageValidator = (value: unknown) => unknown;
@@ -28,9 +32,13 @@ interface Packages {
 /**
  * A validator by class-transformer and class-validator, which are loaded only here. Checks that need to wait
  * (asynchronous validators) are left out: messages of a stream are told in the turn in which they come.
+ * @param rpc named where the messages can not be checked
  * @throws Error that says what to install.
  */
-export async function loadMessageValidator({ type, validation }: MessageRule): Promise<MessageValidator> {
+export async function loadMessageValidator(
+  rpc: string,
+  { type, validation }: MessageRule,
+): Promise<MessageValidator> {
   const { plainToInstance, validateSync } = await loadPackages();
   // Nest's own ValidationPipe lets values without any rule pass as well.
   const options = { forbidUnknownValues: false, ...validation };
@@ -38,11 +46,39 @@ export async function loadMessageValidator({ type, validation }: MessageRule): P
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw invalid([{ field: '', description: `message is ${typeName(value)}: must be an object` }]);
     }
-    const instance = plainToInstance(type, value);
-    const violations = validateSync(instance, options);
-    if (violations.length > 0) throw invalid(violations.flatMap((violation) => fieldsOf(violation, '')));
-    return instance;
+    try {
+      const instance = plainToInstance(type, value);
+      const violations = validateSync(instance, options);
+      if (violations.length > 0) throw invalid(violations.flatMap((violation) => fieldsOf(violation, '')));
+      return instance;
+    } catch (error) {
+      // Both packages go down by recursion: what exhausts the stack there is the sender's doing, other faults are not.
+      if (error instanceof RangeError && isDeeperThan(value, MAX_SAFE_DEPTH)) throw tooDeep(rpc, error);
+      throw error;
+    }
   };
+}
+
+/** Looks level by level, without recursion. */
+function isDeeperThan(value: object, max: number): boolean {
+  let level = [value];
+  for (let depth = 0; depth <= max; depth++) {
+    const next: object[] = [];
+    for (const outer of level) {
+      for (const inner of Object.values(outer)) {
+        if (typeof inner === 'object' && inner !== null && !ArrayBuffer.isView(inner))
+          next.push(inner as object);
+      }
+    }
+    if (next.length === 0) return false;
+    level = next;
+  }
+  return true;
+}
+
+function tooDeep(rpc: string, cause: RangeError): DrpcError {
+  const message = `message of "${escapeName(rpc)}" is nested too deep`;
+  return new DrpcError(DrpcCode.InvalidArgument, message, { cause });
 }
 
 async function loadPackages(): Promise<Packages> {

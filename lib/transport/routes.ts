@@ -64,7 +64,7 @@ export class Routes {
       answersOnce,
     }));
     for (const route of [...this.#routes.values(), ...methods]) {
-      if (route.rule) route.validate ??= await loadMessageValidator(route.rule);
+      if (route.rule) route.validate ??= await loadMessageValidator(route.rpc, route.rule);
     }
     const routes = new Map(this.#routes);
     for (const route of methods) addRoute(routes, route);

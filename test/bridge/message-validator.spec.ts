@@ -1,4 +1,5 @@
-import { IsInt, IsString, MinLength } from 'class-validator';
+import { Transform, Type } from 'class-transformer';
+import { IsInt, IsOptional, IsString, MinLength, ValidateNested } from 'class-validator';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { loadMessageValidator } from '../../lib/bridge/message-validator.js';
 
@@ -14,7 +15,7 @@ afterEach(() => {
 
 describe('loadMessageValidator', () => {
   it('makes instances, and does not touch what it is given', async () => {
-    const validate = await loadMessageValidator({ type: Person });
+    const validate = await loadMessageValidator('rpc', { type: Person });
     const given = { name: 'Ada', age: 36, extra: 1 };
     const made = validate(given);
     expect(made).toBeInstanceOf(Person);
@@ -23,7 +24,7 @@ describe('loadMessageValidator', () => {
   });
 
   it('throws code 3 with every rule that is broken', async () => {
-    const validate = await loadMessageValidator({ type: Person });
+    const validate = await loadMessageValidator('rpc', { type: Person });
     expect(() => validate({ name: 5, age: 'x' })).toThrow(
       expect.objectContaining({
         code: 3,
@@ -33,11 +34,38 @@ describe('loadMessageValidator', () => {
     );
   });
 
+  it('throws code 3 for a value so deep that the stack does not hold it', async () => {
+    class Node {
+      @IsOptional() @ValidateNested() @Type(() => Node) child?: Node;
+    }
+    const validate = await loadMessageValidator('rpc', { type: Node });
+    const nested = (depth: number): unknown =>
+      JSON.parse(`${'{"child":'.repeat(depth)}{}${'}'.repeat(depth)}`);
+    expect(validate(nested(100))).toBeInstanceOf(Node);
+    expect(() => validate(nested(6000))).toThrow(
+      expect.objectContaining({ code: 3, message: 'message of "rpc" is nested too deep' }),
+    );
+  });
+
+  it('passes on what a class throws by mistake, RangeErrors too', async () => {
+    class Broken {
+      @Transform(() => {
+        throw new RangeError('any');
+      })
+      name!: string;
+    }
+    const validate = await loadMessageValidator('rpc', { type: Broken });
+    expect(() => validate({ name: {} })).toThrow(new RangeError('any'));
+  });
+
   it('lets a class without rules pass, as the ValidationPipe of Nest does, unless told otherwise', async () => {
     class Anything {}
-    const validate = await loadMessageValidator({ type: Anything });
+    const validate = await loadMessageValidator('rpc', { type: Anything });
     expect(validate({ a: 1 })).toBeInstanceOf(Anything);
-    const strict = await loadMessageValidator({ type: Anything, validation: { forbidUnknownValues: true } });
+    const strict = await loadMessageValidator('rpc', {
+      type: Anything,
+      validation: { forbidUnknownValues: true },
+    });
     expect(() => strict({ a: 1 })).toThrow('an unknown value was passed to the validate function');
   });
 
@@ -47,7 +75,7 @@ describe('loadMessageValidator', () => {
     });
     const fresh = await import('../../lib/bridge/message-validator.js?fresh' as string);
     const { loadMessageValidator: load } = fresh as { loadMessageValidator: typeof loadMessageValidator };
-    await expect(load({ type: Person })).rejects.toThrow(
+    await expect(load('rpc', { type: Person })).rejects.toThrow(
       '@DrpcStream with a class needs class-validator and class-transformer: npm install class-validator class-transformer',
     );
   });
