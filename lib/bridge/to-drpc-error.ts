@@ -40,7 +40,7 @@ export function toDrpcError(thrown: unknown, forwardErrors: boolean): Answer {
 }
 
 function answerTo(thrown: unknown, forwardErrors: boolean): Answer {
-  const isUnhandled = thrown instanceof UnhandledException;
+  const isUnhandled = UnhandledException.isOne(thrown);
   const exception = isUnhandled ? thrown.exception : thrown;
   const error = exception instanceof Error ? meantError(exception, forwardErrors) : undefined;
   if (error) return { error, fault: undefined };

@@ -2,6 +2,10 @@ import { HttpException, IntrinsicException } from '@nestjs/common';
 import { BaseRpcContext, BaseRpcExceptionFilter } from '@nestjs/microservices';
 import { throwError, type Observable } from 'rxjs';
 
+// There may be two copies of the library in a process, of which one has the filter: classes do not tell.
+const UNHANDLED = Symbol.for('nestjs-drpc.unhandled-exception');
+const MAPPING = Symbol.for('nestjs-drpc.mapping-context');
+
 /**
  * Carries what a handler's pipeline threw and no filter of the application took, as it was thrown. What
  * arrives without it comes from a filter and is meant for the caller.
@@ -13,6 +17,11 @@ export class UnhandledException {
     this.exception = exception;
   }
 
+  /** Whether it is one, made by whichever copy of the library. */
+  static isOne(this: void, value: unknown): value is UnhandledException {
+    return isMarked(value, UNHANDLED);
+  }
+
   /** Whether Nest wants it in no log; HttpExceptions only because their caller is told. */
   get isSilent(): boolean {
     return this.exception instanceof IntrinsicException && !(this.exception instanceof HttpException);
@@ -21,6 +30,13 @@ export class UnhandledException {
 
 /** The context of a call whose exceptions are mapped by the transport; see {@link passUnhandledExceptions}. */
 export abstract class MappingContext extends BaseRpcContext {}
+
+Object.defineProperty(UnhandledException.prototype, UNHANDLED, { value: true });
+Object.defineProperty(MappingContext.prototype, MAPPING, { value: true });
+
+function isMarked(value: unknown, mark: symbol): boolean {
+  return typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[mark] === true;
+}
 
 interface ArgumentsHost {
   getArgs(): unknown[];
@@ -44,7 +60,7 @@ export function passUnhandledExceptions(): void {
   const original = prototype.catch;
   prototype.catch = function (exception, host) {
     // The context stands behind the payload; a filter may pass a host of its own making.
-    if (!(host?.getArgs?.()[1] instanceof MappingContext)) return original.call(this, exception, host);
+    if (!isMarked(host?.getArgs?.()[1], MAPPING)) return original.call(this, exception, host);
     return throwError(() => new UnhandledException(exception));
   };
   Object.defineProperty(prototype, PATCHED, { value: true });

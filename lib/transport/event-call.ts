@@ -107,7 +107,7 @@ export class EventCall implements StreamSink, Call {
   /** Nobody is left to be told of an error, even one that was meant for a caller; a filter that took it was. */
   #logFault(thrown: unknown): void {
     const { rpc } = this.#route;
-    if (!(thrown instanceof UnhandledException)) {
+    if (!UnhandledException.isOne(thrown)) {
       const { fault } = toDrpcError(thrown, true);
       if (fault !== undefined) this.#host.logFault(rpc, fault);
     } else if (!thrown.isSilent) this.#host.logFault(rpc, thrown.exception);
