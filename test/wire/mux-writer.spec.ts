@@ -143,13 +143,15 @@ describe('MuxWriter', () => {
       ]);
     });
 
-    it('has one write under way at a time, of at most 256 KiB', () => {
+    it('has one write under way at a time, of at most 128 KiB and the headers', () => {
       const rig = new Rig({ bufferSize: 8 * 1024 * KIB, bulkSize: 8 * 1024 * KIB });
       for (let i = 1; i <= 40; i++) rig.send(1, i, Buffer.alloc(50_000));
       rig.turn();
       expect(rig.socket.writes).toHaveLength(1);
       rig.drain();
-      expect(Math.max(...rig.socket.writes.map(({ length }) => length))).toBeLessThanOrEqual(256 * KIB);
+      expect(Math.max(...rig.socket.writes.map(({ length }) => length))).toBeLessThanOrEqual(
+        128 * KIB + 2 * MAX_HEADER_SIZE,
+      );
     });
 
     it('sends two of the largest frames in one write, once its memory has grown to that', () => {
@@ -221,6 +223,17 @@ describe('MuxWriter', () => {
       rig.send(3, 3, 'after');
       expect(size).toBe(Buffer.byteLength(text));
       const expected = [message(3, 1, 'before'), message(3, 2, text), message(3, 3, 'after')];
+      expect(rig.drain().equals(Buffer.concat(expected))).toBe(true);
+    });
+
+    it.each([1500, 2500, 3000, 3500])('writes 3000 bytes of letters whole where %s are left', (left) => {
+      const rig = new Rig();
+      const headerSize = 5;
+      const filler = Buffer.alloc(8 * KIB - headerSize - left);
+      rig.send(3, 1, filler);
+      expect(rig.writer.pending).toBe(8 * KIB - left);
+      rig.writer.text(MESSAGE, 3, 2, '€'.repeat(1000));
+      const expected = [message(3, 1, filler), message(3, 2, '€'.repeat(1000))];
       expect(rig.drain().equals(Buffer.concat(expected))).toBe(true);
     });
 
@@ -565,6 +578,17 @@ describe('MuxWriter', () => {
       expect(writesThen).toBe(0);
       rig.drain();
       expect([sender.left, writesThen]).toEqual([0, rig.socket.writes.length]);
+    });
+
+    it('waits for a sender although nothing is pending yet', () => {
+      const rig = new Rig();
+      const sender = new Turns(rig, 1, 1);
+      rig.writer.enqueue(sender);
+      const task = vi.fn<() => void>();
+      rig.writer.whenDrained(task);
+      expect(task).not.toHaveBeenCalled();
+      rig.drain();
+      expect([sender.left, task.mock.calls.length]).toEqual([0, 1]);
     });
 
     it('calls when the writer is stopped', () => {
