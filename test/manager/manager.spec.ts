@@ -865,6 +865,16 @@ describe('Manager: draining', () => {
     expect([peer.manager.slots, peer.cause]).toEqual([1, undefined]);
   });
 
+  it('serves those below the highest id, which were on their way when it was told so', () => {
+    const { peer } = withCall('server');
+    peer.send(invoke(5));
+    peer.manager.stopAccepting(undefined);
+    peer.send(invoke(3, '/late'), message(3, 2, 'goes on'), invoke(6, '/too/late'));
+    expect(peer.accepted.map(({ stream }) => stream.id)).toEqual([1, 5, 3]);
+    expect([peer.last.stream.rpc, peer.last.sink.take()]).toEqual(['/late', ['message goes on']]);
+    expect([peer.sent(), peer.cause]).toEqual([[], undefined]);
+  });
+
   it("finish() writes what waits, then FIN, and goes on reading until the peer's", async () => {
     const { peer, call } = withCall('server');
     call.stream.trySend('answer');
