@@ -81,6 +81,19 @@ describe('Reading: half a frame', () => {
     expect(peer.cause).toBe(HALF_A_FRAME);
   });
 
+  it('does not age either when the pause begins in the middle of it', () => {
+    const peer = RawPeer.ofServer();
+    peer.send(invoke(1), bytes.subarray(0, 5));
+    peer.clock.advance(20_000);
+    peer.manager.pauseReading();
+    peer.clock.advance(100_000);
+    peer.manager.resumeReading();
+    peer.clock.advance(9999);
+    expect(peer.cause).toBeUndefined();
+    peer.clock.advance(1);
+    expect(peer.cause).toBe(HALF_A_FRAME);
+  });
+
   it('may be half a preamble as well', () => {
     const peer = RawPeer.ofServer();
     peer.send(Buffer.from('DRPC'));
