@@ -216,6 +216,17 @@ describe('PeerServer', () => {
     expect(link.peer.manager.queuedBytes).toBeLessThan(2 * 192);
   });
 
+  it('answers the newest of the pings that came meanwhile, once, when the client reads again', async () => {
+    const link = new ServerLink({ writerBufferSize: 1 }).open();
+    link.clock.turn();
+    for (let id = 1; id <= 50; id++) link.control({ type: 'ping', id });
+    link.sentBytes();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(link.sentControl()).toEqual([{ type: 'pong', id: 50 }]);
+    link.control({ type: 'ping', id: 51 });
+    expect(link.sentControl()).toEqual([{ type: 'pong', id: 51 }]);
+  });
+
   it('tells a client of ours which streams will be finished, and drops the others', () => {
     const link = new ServerLink().open();
     link.send(invoke(2), invoke(3));
@@ -332,6 +343,28 @@ describe('ping', () => {
     link.control({ type: 'pong', id: 1 });
     link.clock.yielded();
     expect(link.cause).toBeUndefined();
+  });
+
+  it('is not sent to a peer that is silent because nothing is read from it', () => {
+    const link = new ServerLink({ pingInterval: 1000, pingTimeout: 100 }).open();
+    link.sentBytes();
+    link.peer.manager.pauseReading();
+    link.clock.advance(10_000);
+    expect(link.sentControl()).toEqual([]);
+    link.peer.manager.resumeReading();
+    link.clock.advance(1000);
+    expect(link.sentControl()).toEqual([{ type: 'ping', id: 1 }]);
+  });
+
+  it('makes nobody end a peer from which nothing was read meanwhile', () => {
+    const link = new ServerLink({ pingInterval: 1000, pingTimeout: 100 }).open();
+    link.clock.advance(1000);
+    expect(link.sentControl().at(-1)).toEqual({ type: 'ping', id: 1 });
+    link.peer.manager.pauseReading();
+    link.clock.advance(100);
+    link.clock.yielded();
+    expect(link.cause).toBeUndefined();
+    link.peer.manager.resumeReading();
   });
 
   it('is never sent with an interval of 0', () => {
