@@ -206,6 +206,55 @@ describe('Stream: sending', () => {
     expect(call.stream.isTerminated).toBe(false);
   });
 
+  it('gives others a turn after 256 messages that had not to wait', async () => {
+    const peer = RawPeer.ofClient();
+    const { stream } = peer.open();
+    for (let round = 0; round < 2; round++) {
+      const sent = Array.from({ length: 256 }, () => stream.msgSend('x'));
+      expect(sent.indexOf(true)).toBe(0);
+      expect(sent.findIndex((result) => result !== true)).toBe(255);
+      const order: string[] = [];
+      const turn = (sent[255] as Promise<void>).then(() => order.push('sent'));
+      await Promise.resolve();
+      order.push('turn');
+      peer.clock.yielded();
+      await turn;
+      expect(order).toEqual(['turn', 'sent']);
+    }
+  });
+
+  it('waits for room as well after that turn', async () => {
+    const { peer, call } = fullServer();
+    const sent = Array.from({ length: 256 }, () => call.stream.msgSend('x') as Promise<void>);
+    const order: string[] = [];
+    const last = sent[255]!.then(() => order.push('sent'));
+    peer.clock.yielded();
+    await new Promise((resolve) => setImmediate(resolve));
+    order.push('room');
+    peer.sent();
+    await last;
+    expect(order).toEqual(['room', 'sent']);
+  });
+
+  it.each([
+    ['text', 'x'.repeat(16 * KIB)],
+    ['bytes', Buffer.alloc(16 * KIB)],
+  ])('makes a stream wait that sent much %s, and no other, until the next write', (_what, much) => {
+    const peer = RawPeer.ofServer({ bulkSize: 1000 });
+    const [filler, great, small] = [1, 2, 3].map((id) => peer.invoke(invoke(id)).stream);
+    const keepBusy = (): void => {
+      filler!.trySend('under way');
+      peer.clock.turn();
+      filler!.trySend(Buffer.alloc(1000));
+    };
+    keepBusy();
+    expect(great!.trySend(much)).toBe(true);
+    expect([great!.trySend('more'), small!.trySend('little')]).toEqual([false, true]);
+    peer.sent();
+    keepBusy();
+    expect(great!.trySend('again')).toBe(true);
+  });
+
   it('takes no notice of canSend being asked', () => {
     const peer = RawPeer.ofClient();
     const { stream } = peer.open();
