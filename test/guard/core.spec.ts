@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from 'vitest';
 import { Kind } from '../../lib/wire/kind.js';
 import { parseFrames } from '../helpers/frames.js';
-import { countMade, countWrites, inNoTime } from './counters.js';
+import { countMade, countWrites, inNoTime, leastOf } from './counters.js';
 import { JoinedPeers, TEXT } from './joined-peers.js';
 
 const KIB = 1024;
@@ -40,20 +40,23 @@ describe('100 calls at once, in the core', () => {
   it('make no promise, at either end', async () => {
     const peers = await JoinedPeers.start();
     await peers.called(CALLS);
-    expect(await inNoTime(() => countMade('PROMISE', (done) => peers.calls(CALLS, done)))).toBe(0);
+    const countPromises = () => countMade('PROMISE', (done) => peers.calls(CALLS, done));
+    expect(await leastOf(() => inNoTime(countPromises))).toBe(0);
   });
 
   it('set no timer, and with a deadline one at each end', async () => {
     const peers = await JoinedPeers.start();
     await peers.called(CALLS);
-    expect(await countMade('Timeout', (done) => peers.calls(CALLS, done))).toBe(0);
-    expect(await countMade('Timeout', (done) => peers.calls(CALLS, done, TEXT, 60_000))).toBe(2 * CALLS);
+    const countTimers = (timeout?: number) => () =>
+      countMade('Timeout', (done) => peers.calls(CALLS, done, TEXT, timeout));
+    expect(await leastOf(countTimers())).toBe(0);
+    expect(await leastOf(countTimers(60_000))).toBe(2 * CALLS);
   });
 
   it('make no buffer once there are some', async () => {
     const peers = await JoinedPeers.start();
     await peers.called(CALLS);
-    expect(await inNoTime(() => countBuffers(() => peers.called(CALLS)))).toBe(0);
+    expect(await leastOf(() => inNoTime(() => countBuffers(() => peers.called(CALLS))))).toBe(0);
   });
 
   it.each([

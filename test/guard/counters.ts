@@ -34,6 +34,16 @@ export async function inNoTime<T>(task: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * The least of three counts. They see the whole process: what else goes on in it only adds to them, and what `count`
+ * itself makes is made each time.
+ */
+export async function leastOf(count: () => Promise<number>): Promise<number> {
+  let least = Infinity;
+  for (let round = 0; round < 3; round++) least = Math.min(least, await count());
+  return least;
+}
+
 /** Counts what `task`, which calls back when it is done, makes of a kind that async_hooks can see. */
 export function countMade(kind: 'PROMISE' | 'Timeout', task: (done: () => void) => void): Promise<number> {
   let made = 0;
