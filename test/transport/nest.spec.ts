@@ -465,6 +465,27 @@ describe('processing hooks', () => {
     expect(log.entries).toEqual(['held']);
   });
 
+  it('may let an event begin too late: it has ended when the server closes', async () => {
+    let begin!: () => void;
+    const held = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const service = await TestService.start([TracedController], {
+      prepare: (_app, server) => {
+        server.setOnProcessingStartHook(
+          (_id, _context, done) => void held.then(done).then(() => log.add('done')),
+        );
+        server.setOnProcessingEndHook((_id, context) => log.add(`end ${(context as DrpcContext).pattern}`));
+      },
+    });
+    const caller = await service.connect();
+    expect(await caller.all('event', 1)).toEqual([]);
+    await service.server.close();
+    begin();
+    await log.seen('done');
+    expect(log.entries).toEqual(['end event', 'done']);
+  });
+
   it('find the request id that a client sends where tracing agents look', async () => {
     const seen: unknown[] = [];
     const service = await TestService.start([TracedController], {
