@@ -449,6 +449,26 @@ describe('DrpcServer.close', () => {
     await late.conn.closed;
   });
 
+  it('closes a client that comes when the others were closed', async () => {
+    let late!: Caller;
+    let hooks!: ListenerHooks;
+    const listener: DrpcListener = {
+      listen: async (given) => {
+        hooks = given;
+      },
+      address: () => null,
+      stop: () => undefined,
+      close: async () => {
+        const [near, far] = createInMemoryPair();
+        hooks.connection(far);
+        late = new Caller(near);
+      },
+    };
+    const service = await TestService.start([], { server: { port: undefined, listener } });
+    await service.server.close();
+    expect(await late.conn.closed).toBeInstanceOf(ClosedError);
+  });
+
   it.each(['stop', 'close'] as const)(
     'finishes calls and closes all although %s() of its listener throws, and tells that',
     async (method) => {
