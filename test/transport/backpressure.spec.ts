@@ -1,6 +1,6 @@
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
-import { DrpcContext, DrpcStream } from 'nestjs-drpc';
+import { DrpcContext, DrpcStream, type DrpcServerOptions } from 'nestjs-drpc';
 import { connect } from 'node:net';
 import { Observable } from 'rxjs';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -8,7 +8,7 @@ import { PeerConn } from '../../lib/control/peer-conn.js';
 import { RpcStream } from '../../lib/conn/rpc-stream.js';
 import { jsonEncoding } from '../../lib/encoding/encoding.js';
 import { EventLog, Gate } from './helpers/event-log.js';
-import { TestService } from './helpers/test-service.js';
+import { TestService, type TestServiceOptions } from './helpers/test-service.js';
 
 let log: EventLog;
 let gate: Gate;
@@ -64,6 +64,19 @@ class ProducingController {
     });
   }
 
+  @MessagePattern('more than the window, and then')
+  tooMuch(
+    @Payload() last: 'nothing' | 'a value that is too large' | 'a value that is none',
+  ): Observable<unknown> {
+    return new Observable((subscriber) => {
+      for (let i = 0; i < 5; i++) subscriber.next(BLOCK);
+      log.add('waits');
+      if (last === 'a value that is too large') subscriber.next(BLOCK.repeat(10));
+      if (last === 'a value that is none') subscriber.next(1n);
+      return () => log.add('stopped');
+    });
+  }
+
   @MessagePattern('paced loop')
   async pacedLoop(@DrpcStream({ as: 'iterable' }) values: AsyncIterable<unknown>): Promise<number> {
     let count = 0;
@@ -78,8 +91,8 @@ class ProducingController {
 }
 
 /** A client of this library: it has windows. */
-async function start(server = {}) {
-  const service = await TestService.start([ProducingController], { server });
+async function start(server: DrpcServerOptions = {}, prepare?: TestServiceOptions['prepare']) {
+  const service = await TestService.start([ProducingController], { server, prepare });
   const conn = await PeerConn.connect(connect(service.port, '127.0.0.1'), { streamWindow: WINDOW });
   const open = (rpc: string, data: unknown): RpcStream => {
     const stream = new RpcStream((sink) => conn.open(rpc, sink), jsonEncoding);
@@ -132,6 +145,33 @@ describe('a handler and a client that does not read', () => {
     expect(produced).toBeLessThan(20);
     await expect(stream.msgRecv()).rejects.toMatchObject({ code: 8 });
     expect(await conn.invoke('echo', jsonEncoding, 1)).toBe(1);
+    await conn.close();
+  });
+});
+
+describe('a handler whose call ends in an error behind values that wait', () => {
+  it.each([
+    ['a value that is too large', 8],
+    ['a value that is none', 2],
+  ])('is stopped at once when it gives %s', async (last, code) => {
+    const { conn, open } = await start({ maxSendSize: 500_000 });
+    const stream = open('more than the window, and then', last);
+    await log.seen('stopped');
+    for (let i = 0; i < 5; i++) expect(await stream.msgRecv()).toBe(BLOCK);
+    await expect(stream.msgRecv()).rejects.toMatchObject({ code });
+    await conn.close();
+  });
+
+  it('is stopped at once when the hook that let it begin fails', async () => {
+    const hook = (_id: unknown, _context: unknown, done: () => Promise<unknown>): unknown => {
+      void done();
+      return log.seen('waits').then(() => Promise.reject(new Error('any')));
+    };
+    const { conn, open } = await start({}, (_app, server) => server.setOnProcessingStartHook(hook));
+    const stream = open('more than the window, and then', 'nothing');
+    await log.seen('stopped');
+    for (let i = 0; i < 5; i++) expect(await stream.msgRecv()).toBe(BLOCK);
+    await expect(stream.msgRecv()).rejects.toMatchObject({ code: 2, message: 'Internal server error' });
     await conn.close();
   });
 });
