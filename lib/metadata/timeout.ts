@@ -1,6 +1,6 @@
 /**
  * Metadata key under which a call's timeout travels. The value is gRPC's: up to 8 digits and a unit.
- * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; design.md 6
+ * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md; docs/protocol.md, metadata
  */
 export const TIMEOUT_KEY = 'grpc-timeout';
 

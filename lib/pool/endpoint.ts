@@ -318,8 +318,10 @@ export class Endpoint {
     this.#links.delete(link);
     if (link.isGuess && link.wasHeard) this.#guess.isBacked = true;
     if (link.isDraining) return;
-    // What ends as soon as it began, without a word, is as good as a failed attempt.
-    if (!link.wasHeard && this.#isEarly(link)) this.#pause.begin();
+    // What ends as soon as it began, without a word, is as good as a failed attempt; so are too many with one, but
+    // for plain servers, whose connections may well carry one call and end.
+    const isSilent = !link.wasHeard && this.#isEarly(link);
+    if (isSilent || (!link.isSerial && this.#isGoneTooEarly(link))) this.#pause.begin();
     else this.#pause.clear();
     this.#host.lost(link, cause);
   }
@@ -327,14 +329,21 @@ export class Endpoint {
   /** Uses the connection no more: its server said so, or does not read. */
   #leave(link: Link, cause: Error): void {
     link.isDraining = true;
-    // A few in a row are a deployment that goes on; a server that says so to every connection gets its pauses.
+    if (this.#isGoneTooEarly(link)) this.#pause.begin();
+    else this.#pause.clear();
+    this.#host.lost(link, cause);
+  }
+
+  /**
+   * Counts a connection that is gone as soon as it was open. A few in a row are a deployment that goes on; a server that
+   * does so with every connection gets its pauses.
+   */
+  #isGoneTooEarly(link: Link): boolean {
     const isFirst = link.generation === this.#generation;
     if (isFirst) this.#generation++;
     if (!this.#isEarly(link)) this.#goneEarly = 0;
     else if (isFirst) this.#goneEarly++;
-    if (this.#goneEarly > MAX_GONE_EARLY) this.#pause.begin();
-    else this.#pause.clear();
-    this.#host.lost(link, cause);
+    return this.#goneEarly > MAX_GONE_EARLY;
   }
 
   /** Whether the connection has only just been opened. */

@@ -335,6 +335,24 @@ describe('ConnectionPool that lost its connection', () => {
     expect(server.connections).toHaveLength(3);
   });
 
+  it('does not turn around one that answers on every connection and closes it', async () => {
+    const { client, server } = await connected();
+    for (const n of [1, 2, 3, 4, 5]) {
+      const { socket } = await server.connection(n);
+      await client.all(1);
+      expect(await client.call('echo', n)).toEqual([n, 'complete']);
+      const lost = client.becomes('disconnected');
+      socket.destroy();
+      await lost;
+    }
+    // The first had lived for a second, three more may be restarts.
+    expect(await client.call('echo')).toEqual([expect.objectContaining({ code: 14 })]);
+    expect(server.connections).toHaveLength(5);
+    const again = client.becomes('connected');
+    client.clock.advance(100);
+    await again;
+  });
+
   it('goes on at once after one that answered, however short it was', async () => {
     const server = await serve();
     const client = new TestPool({ addresses: [server.address], peer: 'storj' });
