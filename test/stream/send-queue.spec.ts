@@ -237,6 +237,14 @@ describe('SendQueue: what the connection holds', () => {
     expect(stream.cause).toMatchObject({ code: 8 });
   });
 
+  it('lets no stream stand in line whose message brought it to its end', () => {
+    const { peer, calls } = withCalls(2, { writerBufferSize: 1000, maxQueuedBytes: 3000 });
+    calls[0]!.stream.trySend(Buffer.alloc(1000));
+    expect(calls[1]!.stream.trySend(Buffer.alloc(4000))).toBe(false);
+    expect(calls[1]!.stream.cause).toMatchObject({ code: 8 });
+    expect([peer.manager.writer.waiting, peer.manager.queuedBytes]).toEqual([0, 0]);
+  });
+
   it('is nothing for streams that do not wait', () => {
     const { peer, calls } = withCalls(1);
     calls[0]!.stream.trySend('at once');
