@@ -422,7 +422,7 @@ export class Stream {
     if (this.isTerminated || !wasIdle) return false;
     const { writer } = this.#host;
     if (!writer.admits(this.#share) || queue.pump()) writer.enqueue(queue);
-    return queue.isEmpty && !this.isTerminated;
+    return queue.isEmpty;
   }
 
   /** Adds credit. Malformed updates are ignored, as in the reference. */
