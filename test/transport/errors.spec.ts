@@ -32,7 +32,7 @@ import { Transform } from 'class-transformer';
 import { IsInt, IsNotEmpty } from 'class-validator';
 import { CanceledError, DrpcCode, DrpcError, DrpcException, DrpcStream } from 'nestjs-drpc';
 import { concat, map, of, throwError, type Observable } from 'rxjs';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Caller } from './helpers/caller.js';
 import { EventLog } from './helpers/event-log.js';
 import { TestService } from './helpers/test-service.js';
@@ -242,7 +242,8 @@ async function answer(caller: Caller, rpc: string, error: unknown): Promise<unkn
 describe('errors of a handler', () => {
   const errors = vi.spyOn(Logger.prototype, 'error');
 
-  afterEach(() => {
+  // Servers that close behind a test say what they left out.
+  beforeEach(() => {
     errors.mockClear();
   });
 
