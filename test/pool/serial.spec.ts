@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { describe, expect, it } from 'vitest';
+import { Socket } from 'node:net';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { CONTROL_RPC } from '../../lib/control/control-message.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { CHECK_RPC } from '../../lib/pool/read-check.js';
@@ -207,13 +208,33 @@ describe('ConnectionPool of a server that carries one call a connection', () => 
   });
 
   it('counts the idle time from the last call', async () => {
-    const { client } = await plain({ idleTimeout: 5000 });
+    const { client, server } = await plain({ idleTimeout: 5000 });
     await Promise.all([client.call('echo', 1), client.call('echo', 2)]);
     for (let i = 0; i < 3; i++) {
+      // Or the check after a call would run out of time.
+      await client.idle();
       client.clock.advance(3000);
       await Promise.all([client.call('echo', 1), client.call('echo', 2)]);
     }
     expect(client.pool.connections).toHaveLength(2);
+    // The first ones: none was let go of and made anew.
+    expect(server.connections).toHaveLength(2);
+  });
+
+  it('lets go of each in its time, without a call in between', async () => {
+    const { client, server } = await plain({ idleTimeout: 5000 });
+    await Promise.all([1, 2, 3].map((n) => client.call('echo', n)));
+    await client.idle();
+    client.clock.advance(3000);
+    await Promise.all([1, 2].map((n) => client.call('echo', n)));
+    await client.idle();
+    client.clock.advance(2000);
+    await client.left(2);
+    client.clock.advance(2999);
+    expect(client.pool.connections.map(({ isDraining }) => isDraining)).toEqual([false, false]);
+    client.clock.advance(1);
+    await client.left(1);
+    expect(server.connections).toHaveLength(3);
   });
 
   it('keeps them for ever with an idle timeout of 0', async () => {
@@ -246,6 +267,17 @@ describe('ConnectionPool of a server that carries one call a connection', () => 
     const client = new TestPool({ addresses: servers.map(({ address }) => address), peer: 'storj' });
     await Promise.all(Array.from({ length: 20 }, (_, i) => client.call('echo', i)));
     for (const { connections } of servers) expect(connections.length).toBeGreaterThan(3);
+  });
+
+  it('lets the kernel watch it, which is not pinged', async () => {
+    const watch = vi.spyOn(Socket.prototype, 'setKeepAlive');
+    onTestFinished(() => watch.mockRestore());
+    const pinged = await TestServer.listen({ handlers: HANDLERS });
+    expect(await new TestPool({ addresses: [pinged.address] }).call('echo', 1)).toEqual([1, 'complete']);
+    expect(watch).not.toHaveBeenCalled();
+    const { client } = await plain();
+    await client.call('echo', 1);
+    expect(watch.mock.calls).toEqual([[true, 30_000]]);
   });
 
   it('has no windows and no control stream on it', async () => {
