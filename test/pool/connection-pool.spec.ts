@@ -384,6 +384,48 @@ describe('ConnectionPool that lost its connection', () => {
     expect(errors[0]).toMatchObject({ code: 14, cause: expect.objectContaining({ code: 'ECONNRESET' }) });
   });
 
+  it('dials for a call that is made as it ends, when it is known what that means', async () => {
+    const server = await serve();
+    const client = new TestPool({ addresses: [server.address], pingInterval: 0 });
+    const { seen } = client.start('hang');
+    await (await server.connection(1)).running('hang');
+    let again: Observed | undefined;
+    seen.error = () => {
+      again = client.start('echo', 'again').seen;
+    };
+    const lost = client.becomes('disconnected');
+    server.connections[0]!.socket.destroy();
+    await lost;
+    // It lived too short, so there is a pause first.
+    expect(await again!.failure()).toMatchObject({ code: 14 });
+    expect(server.connections).toHaveLength(1);
+  });
+
+  it('puts no call on one that is being destroyed', async () => {
+    const server = await serve({ kind: 'plain' });
+    let made: Observed | undefined;
+    const client: TestPool = new TestPool({
+      addresses: [CUSTOM],
+      peer: 'storj',
+      dial: async () => {
+        const socket = await dialTo(server);
+        const destroy = socket.destroy.bind(socket);
+        socket.destroy = (error) => {
+          made ??= client.start('echo', 2).seen;
+          return destroy(error);
+        };
+        return socket;
+      },
+    });
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    await client.idle();
+    const lost = client.becomes('disconnected');
+    server.connections[0]!.socket.destroy();
+    await lost;
+    await made!.ended;
+    expect(made!.events).toEqual([2, 'complete']);
+  });
+
   it('stops trying when it is closed', async () => {
     const { client, server } = await connected();
     server.stop();
@@ -519,6 +561,24 @@ describe('ConnectionPool with several connections', () => {
     expect(client.statuses).toEqual(['connected']);
   });
 
+  it('dials a server again that had failed before another was reached', async () => {
+    const server = await serve();
+    let dials = 0;
+    const client: TestPool = new TestPool({
+      addresses: [CUSTOM, CUSTOM],
+      dial: async () => {
+        if (++dials === 1) throw new Error('down');
+        if (dials === 2) await failed;
+        return dialTo(server);
+      },
+    });
+    const failed = client.nextError();
+    await client.pool.connect();
+    client.clock.advance(100);
+    expect(dials).toBe(3);
+    await client.all(2);
+  });
+
   it('goes on with the others when one is lost', async () => {
     const servers = [await serve(), await serve()];
     const client = new TestPool({ addresses: servers.map(({ address }) => address) });
@@ -532,6 +592,63 @@ describe('ConnectionPool with several connections', () => {
     expect(await client.call('echo', 1)).toEqual([1, 'complete']);
     expect(await client.call('echo', 2)).toEqual([2, 'complete']);
     expect(client.statuses).toEqual(['connected']);
+  });
+
+  it('dials a server in its pause for a call that waits when another is lost', async () => {
+    const good = await serve({ kind: 'plain' });
+    const gone = await nowhere();
+    const addresses = [good.address, gone];
+    const client = new TestPool({ addresses, peer: 'storj', maxConnections: 1 });
+    let failed = client.nextError();
+    client.start('hang');
+    const connection = await good.connection(1);
+    await connection.running('hang');
+    await failed;
+    const { seen } = client.start('echo', 1);
+    for (const pause of [100, 200]) {
+      failed = client.nextError();
+      client.clock.advance(pause);
+      await failed;
+    }
+    // A call that comes would have to wait for a part of the next pause, which is one of 400 ms.
+    client.clock.advance(200);
+    const back = await serve({ kind: 'plain', port: gone.port });
+    good.stop();
+    connection.socket.destroy();
+    await seen.ended;
+    expect([seen.events, back.connections.length]).toEqual([[1, 'complete'], 1]);
+  });
+
+  it('dials for a call that still waits when one becomes free, as for one that comes', async () => {
+    const server = await serve({ kind: 'plain' });
+    let dials = 0;
+    let isUp = true;
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      peer: 'storj',
+      dial: () => (++dials && isUp ? dialTo(server) : Promise.reject(new Error('down'))),
+    });
+    const busy = client.start('hang');
+    const connection = await server.connection(1);
+    await connection.running('hang');
+    isUp = false;
+    let failed = client.nextError();
+    client.start('hang');
+    for (const pause of [100, 200]) {
+      await failed;
+      failed = client.nextError();
+      client.clock.advance(pause);
+    }
+    await failed;
+    // The next pause is one of 400 ms, of which a call that comes has to wait for a part.
+    const { seen } = client.start('echo', 1);
+    isUp = true;
+    client.clock.advance(200);
+    expect(dials).toBe(4);
+    busy.call.cancel();
+    await connection.running('hang', 2);
+    await seen.ended;
+    expect([seen.events, dials]).toEqual([[1, 'complete'], 5]);
   });
 
   it('puts no more calls on one than it may carry; others wait their turn', async () => {
@@ -923,6 +1040,22 @@ describe('ConnectionPool that is told to go away', () => {
     expect(second.metadata).toEqual([{ 'grpc-timeout': '400m' }]);
   });
 
+  it('moves calls for which the writer had no room yet', async () => {
+    const { client, server } = await connected({ writerBufferSize: 1000 });
+    const connection = await server.connection(1);
+    client.clock.hold();
+    const calls = [client.call('echo', 'x'.repeat(1000)), client.call('echo', 'waits')];
+    const lost = client.becomes('disconnected');
+    connection.peer!.drain('restart');
+    await lost;
+    client.clock.release();
+    expect(await Promise.all(calls)).toEqual([
+      ['x'.repeat(1000), 'complete'],
+      ['waits', 'complete'],
+    ]);
+    expect(connection.started).toEqual([]);
+  });
+
   it('moves them however many may wait for a connection', async () => {
     const { client, server } = await connected({ failFast: false, maxQueuedCalls: 1 });
     const connection = await server.connection(1);
@@ -1041,11 +1174,31 @@ describe.each(SENDING_AWAY)('ConnectionPool whose server %s', (_, sendAway) => {
   it('asks its successor at once, and no call fails', async () => {
     const server = await serve();
     const client = new TestPool({ addresses: [server.address] });
-    const first = server.connection(1).then(sendAway);
+    const first = server.connection(1).then((connection) => {
+      sendAway(connection);
+      return new Promise((resolve) => connection.socket.once('close', resolve));
+    });
     expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    // It is not kept beside the other.
     await first;
     expect(server.connections.map(({ started }) => started)).toEqual([[], ['echo']]);
     expect(client.errors).toEqual([]);
+  });
+
+  it('does not ask twice where nobody was there before', async () => {
+    const server = await serve();
+    let isUp = false;
+    const client = new TestPool({
+      addresses: [CUSTOM],
+      dial: () => (isUp ? dialTo(server) : Promise.reject(new Error('down'))),
+    });
+    expect(await client.call('echo', 1)).toEqual([expect.objectContaining({ code: 14 })]);
+    isUp = true;
+    client.clock.advance(100);
+    const first = server.connection(1).then(sendAway);
+    expect(await client.call('echo', 2)).toEqual([expect.objectContaining({ code: 14 })]);
+    await first;
+    expect(server.connections).toHaveLength(1);
   });
 
   it('fails calls when that happens twice, and pauses', async () => {
