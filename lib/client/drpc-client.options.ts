@@ -20,7 +20,7 @@ import {
   tlsOption,
   type NumberRule,
 } from '../bridge/options.js';
-import { DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
+import { checkedSocketPath, DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
 import type { Clock } from '../clock/clock.js';
 import type { PeerProfile } from '../control/peer-conn.js';
 import type { Encoding } from '../encoding/encoding.js';
@@ -214,7 +214,7 @@ function resolveAddresses(options: DrpcClientOptions): Address[] {
     );
   }
   if (dial !== undefined) return [{ kind: 'custom', host: '', port: 0, path: '' }];
-  if (path !== undefined) return [{ kind: 'unix', host: '', port: 0, path }];
+  if (path !== undefined) return [{ kind: 'unix', host: '', port: 0, path: checkedSocketPath('path', path) }];
   if (url !== undefined) return [toAddress('url', url, tls)];
   if (urls !== undefined) {
     if (!Array.isArray(urls) || urls.length === 0) {

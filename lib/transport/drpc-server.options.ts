@@ -19,7 +19,7 @@ import {
   type NumberRule,
 } from '../bridge/options.js';
 import { MAX_PATTERN_LENGTH } from '../bridge/pattern.js';
-import { DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
+import { checkedSocketPath, DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
 import { CONTROL_RPC } from '../control/control-message.js';
 import type { PlainClients } from '../control/peer-server.js';
 import type { Encoding } from '../encoding/encoding.js';
@@ -155,7 +155,7 @@ function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['addr
       `options ${unencrypted} and tls exclude each other: TLS is for drpcs://, host and port`,
     );
   }
-  if (path !== undefined) return { path };
+  if (path !== undefined) return { path: checkedSocketPath('path', path) };
   if (url === undefined) return { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT };
   const address = parseDrpcUrl(url);
   if (address.isTls && !options.tls) {

@@ -1,5 +1,6 @@
+import { DrpcClient, DrpcServer } from 'nestjs-drpc';
 import { describe, expect, it } from 'vitest';
-import { parseDrpcUrl } from '../../lib/bridge/url.js';
+import { checkedSocketPath, parseDrpcUrl } from '../../lib/bridge/url.js';
 
 describe('parseDrpcUrl', () => {
   it.each([
@@ -35,5 +36,33 @@ describe('parseDrpcUrl', () => {
     expect(() => parseDrpcUrl(url)).toThrow(
       new TypeError(`url is "${url}": must be drpc://host:port, drpcs://host:port or drpc+unix:/path`),
     );
+  });
+
+  it('refuses what cannot be decoded', () => {
+    expect(() => parseDrpcUrl('drpc+unix:/run/a%zz')).toThrow(
+      new TypeError(
+        'url is "drpc+unix:/run/a%zz": what stands behind each % must be two hexadecimal digits of UTF-8',
+      ),
+    );
+  });
+});
+
+describe('checkedSocketPath', () => {
+  const most = process.platform === 'linux' ? 107 : 103;
+
+  it('takes as many bytes as a socket has', () => {
+    const path = `/${'x'.repeat(most - 1)}`;
+    expect(checkedSocketPath('path', path)).toBe(path);
+  });
+
+  it.each([
+    ['letters', `/${'x'.repeat(most)}`, most + 1],
+    ['bytes, not letters', `/${'é'.repeat(60)}`, 121],
+  ])('refuses a longer one, which the system would cut: %s', (_, path, size) => {
+    const rule = `of ${size} bytes: the path of a unix socket has at most ${most}`;
+    expect(() => checkedSocketPath('path', path)).toThrow(rule);
+    expect(() => parseDrpcUrl(`drpc+unix:${path}`)).toThrow(rule);
+    expect(() => new DrpcServer({ path })).toThrow(rule);
+    expect(() => new DrpcClient({ path })).toThrow(rule);
   });
 });
