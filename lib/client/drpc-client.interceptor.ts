@@ -109,21 +109,7 @@ export class InterceptedCall implements CallHandle {
       signal.addEventListener('abort', this);
     }
     const isPulled = demand !== Infinity && interceptors.some((each) => !(ONE_FOR_ONE in each));
-    const innermost = (last: DrpcOutgoingCall): Observable<unknown> =>
-      new Observable((subscriber) => {
-        let inner: CallHandle | undefined;
-        const asksAgain = isPulled ? this.#asksAgain(subscriber, () => inner?.request(1)) : subscriber;
-        inner = host.start(this.#withTimeLeft(last), asksAgain, this.#wanted);
-        this.#inner.add(inner);
-        return () => {
-          this.#inner.delete(inner);
-          inner.unsubscribe();
-        };
-      });
-    const chain = interceptors.reduceRight<Next>(
-      (next, interceptor) => (each) => interceptor(inLowerCase(each), next),
-      innermost,
-    );
+    const chain = this.#chain(interceptors, isPulled);
     // Whatever an interceptor throws is an error of the call.
     this.#subscription = defer(() => chain(call)).subscribe({
       next: (value) => this.#deliver(value),
@@ -141,6 +127,10 @@ export class InterceptedCall implements CallHandle {
     else if (signal?.aborted) host.clock.yield(() => this.fail(abortCause(signal)));
   }
 
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   /** Ends the call, whatever its interceptors are at. */
   fail(cause: Error): void {
     if (this.#isOver) return;
@@ -155,10 +145,6 @@ export class InterceptedCall implements CallHandle {
     this.#host.clock.yield(fail);
   }
 
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
   request(count: number): void {
     this.#wanted += count;
     for (const inner of this.#inner) inner.request(count);
@@ -171,6 +157,25 @@ export class InterceptedCall implements CallHandle {
   unsubscribe(): void {
     this.#settle();
     this.#subscription?.unsubscribe();
+  }
+
+  /** The interceptors one in the other, and inside of all of them the call itself. */
+  #chain(interceptors: readonly DrpcClientInterceptor[], isPulled: boolean): Next {
+    const innermost = (last: DrpcOutgoingCall): Observable<unknown> =>
+      new Observable((subscriber) => {
+        let inner: CallHandle | undefined;
+        const asksAgain = isPulled ? this.#asksAgain(subscriber, () => inner?.request(1)) : subscriber;
+        inner = this.#host.start(this.#withTimeLeft(last), asksAgain, this.#wanted);
+        this.#inner.add(inner);
+        return () => {
+          this.#inner.delete(inner);
+          inner.unsubscribe();
+        };
+      });
+    return interceptors.reduceRight<Next>(
+      (next, interceptor) => (each) => interceptor(inLowerCase(each), next),
+      innermost,
+    );
   }
 
   #timeIsUp(): void {
