@@ -21,10 +21,10 @@ export interface BufferPoolUsage {
 
 /**
  * Buffers for messages on their way from the socket to the application; one per Manager, shared by its
- * streams. Sizes are powers of two. Each has memory of its own: a peer chooses which messages wait long, and of small
- * buffers cut from one block a single one would keep all of it. What {@link get} hands out is owned by its taker until it is put
- * back or given away; at most `maxKept` bytes wait for reuse, the rest is left to the garbage collector,
- * so a burst leaves nothing behind.
+ * streams. Sizes are powers of two. Each has memory of its own: a peer chooses which messages wait long, and of
+ * small buffers cut from one block a single one would keep all of it. What {@link get} hands out is owned by its
+ * taker until it is put back or given away; at most `maxKept` bytes wait for reuse, the rest is left to the
+ * garbage collector, so a burst leaves nothing behind.
  */
 export class BufferPool {
   readonly #maxKept: number;
