@@ -41,6 +41,28 @@ async function takePort(): Promise<number> {
   return (taken.address() as AddressInfo).port;
 }
 
+/** A listener whose clients the test makes by hand. */
+function handListener(closing: () => void = () => undefined): {
+  listener: DrpcListener;
+  connect: () => Caller;
+} {
+  let hooks!: ListenerHooks;
+  const listener: DrpcListener = {
+    listen: async (given) => {
+      hooks = given;
+    },
+    address: () => null,
+    stop: () => undefined,
+    close: async () => closing(),
+  };
+  const connect = (): Caller => {
+    const [near, far] = createInMemoryPair();
+    hooks.connection(far);
+    return new Caller(near);
+  };
+  return { listener, connect };
+}
+
 describe('DrpcServer.listen', () => {
   it('listens on a free port for port 0 and tells which', async () => {
     const { service } = await startSlow();
@@ -417,20 +439,7 @@ describe('DrpcServer.close', () => {
   });
 
   it('tells a client that comes while it goes, as a TLS handshake may end late', async () => {
-    let hooks!: ListenerHooks;
-    const listener: DrpcListener = {
-      listen: async (given) => {
-        hooks = given;
-      },
-      address: () => null,
-      stop: () => undefined,
-      close: async () => undefined,
-    };
-    const connect = (): Caller => {
-      const [near, far] = createInMemoryPair();
-      hooks.connection(far);
-      return new Caller(near);
-    };
+    const { listener, connect } = handListener();
     const log = new EventLog();
     const gate = new Gate();
     const server = { port: undefined, listener, gracePeriod: 60_000 };
@@ -451,19 +460,7 @@ describe('DrpcServer.close', () => {
 
   it('closes a client that comes when the others were closed', async () => {
     let late!: Caller;
-    let hooks!: ListenerHooks;
-    const listener: DrpcListener = {
-      listen: async (given) => {
-        hooks = given;
-      },
-      address: () => null,
-      stop: () => undefined,
-      close: async () => {
-        const [near, far] = createInMemoryPair();
-        hooks.connection(far);
-        late = new Caller(near);
-      },
-    };
+    const { listener, connect } = handListener(() => void (late = connect()));
     const service = await TestService.start([], { server: { port: undefined, listener } });
     await service.server.close();
     expect(await late.conn.closed).toBeInstanceOf(ClosedError);
