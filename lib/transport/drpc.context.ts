@@ -1,4 +1,6 @@
 import { MappingContext } from '../bridge/unhandled-exception.js';
+import { DrpcCode } from '../errors/codes.js';
+import { DrpcError } from '../errors/drpc-error.js';
 import type { Metadata } from '../metadata/metadata.js';
 import type { Stream } from '../stream/stream.js';
 import type { DrpcPeer } from './drpc-peer.js';
@@ -14,6 +16,9 @@ export class DrpcContext extends MappingContext {
   readonly #isDetached: boolean;
   #abort: AbortController | undefined;
   #cause: Error | undefined;
+  /** What the call has ended with; {@link DrpcCode.Ok} also while nothing went wrong yet. */
+  #code = DrpcCode.Ok;
+  #isOver = false;
 
   /** @internal */
   constructor(stream: Stream, peer: DrpcPeer, isDetached: boolean) {
@@ -48,6 +53,17 @@ export class DrpcContext extends MappingContext {
       if (this.#cause) this.#abort.abort(this.#cause);
     }
     return this.#abort.signal;
+  }
+
+  /**
+   * What the call ended with, as its caller is told; `undefined` while it runs. 0: well; of an event, that all its
+   * handlers ended well. For what watches calls: the processing end hook, an interceptor's `finalize`.
+   */
+  get code(): DrpcCode | undefined {
+    if (!this.#isOver) return undefined;
+    if (this.#code !== DrpcCode.Ok || this.#isDetached) return this.#code;
+    const { cause } = this.#stream;
+    return cause && !this.#stream.isEndedWell ? DrpcError.from(cause).code : DrpcCode.Ok;
   }
 
   /**
@@ -86,6 +102,22 @@ export class DrpcContext extends MappingContext {
   /** One of {@link getArgs}. */
   override getArgByIndex(index: number): unknown {
     return this.getArgs()[index];
+  }
+
+  /**
+   * Something went wrong, and this is what the caller is told; the first counts.
+   * @internal
+   */
+  fail(code: DrpcCode): void {
+    if (this.#code === DrpcCode.Ok) this.#code = code;
+  }
+
+  /**
+   * The call is over, and its handler has ended.
+   * @internal
+   */
+  settle(): void {
+    this.#isOver = true;
   }
 
   /**

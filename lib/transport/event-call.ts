@@ -65,6 +65,7 @@ export class EventCall implements StreamSink, Call {
 
   cancel(cause: DrpcError): void {
     if (this.#isWaiting) return this.#refuse(cause);
+    this.#context.fail(cause.code);
     // Still held by a tracing hook: it will not begin.
     if (this.#running === 0) return this.#ended();
     this.#context.end(cause);
@@ -81,7 +82,7 @@ export class EventCall implements StreamSink, Call {
         await this.#runAll(data);
       },
       (error) => {
-        this.#logFault(new UnhandledException(error));
+        this.#failed(new UnhandledException(error));
         if (this.#running === 0) this.#ended();
       },
     );
@@ -95,7 +96,7 @@ export class EventCall implements StreamSink, Call {
 
   async #runOne(handler: MessageHandler, data: unknown): Promise<void> {
     const run = new EventRun(
-      (thrown) => this.#logFault(thrown),
+      (thrown) => this.#failed(thrown),
       () => {
         if (--this.#running === 0) this.#ended();
       },
@@ -105,10 +106,11 @@ export class EventCall implements StreamSink, Call {
   }
 
   /** Nobody is left to be told of an error, even one that was meant for a caller; a filter that took it was. */
-  #logFault(thrown: unknown): void {
+  #failed(thrown: unknown): void {
     const { rpc } = this.#route;
+    const { error, fault } = toDrpcError(thrown, true);
+    this.#context.fail(error.code);
     if (!UnhandledException.isOne(thrown)) {
-      const { fault } = toDrpcError(thrown, true);
       if (fault !== undefined) this.#host.logFault(rpc, fault);
     } else if (!thrown.isSilent) this.#host.logFault(rpc, thrown.exception);
   }
@@ -123,6 +125,7 @@ export class EventCall implements StreamSink, Call {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#host.ended();
+    this.#context.settle();
     this.#release();
     this.#endHook?.();
   }

@@ -211,7 +211,7 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
   #failToSend(error: unknown): void {
     const stream = this.#stream;
     if (stream.isTerminated) return;
-    if (error instanceof MessageSizeError) stream.sendError(error);
+    if (error instanceof MessageSizeError) this.#failWith(error);
     else this.#sendError(new UnhandledException(error));
     this.#result?.cancel();
   }
@@ -220,17 +220,23 @@ export class MessageCall implements StreamSink, ResultTarget, Call {
     try {
       const { error, fault } = toDrpcError(thrown, this.#host.forwardErrors);
       if (fault !== undefined) this.#host.logFault(this.#route.rpc, fault);
-      this.#stream.sendError(error);
+      this.#failWith(error);
     } catch (fault) {
       // Details that are none, say.
       this.#host.logFault(this.#route.rpc, fault);
-      this.#stream.sendError(new DrpcError(DrpcCode.Unknown, INTERNAL_MESSAGE));
+      this.#failWith(new DrpcError(DrpcCode.Unknown, INTERNAL_MESSAGE));
     }
+  }
+
+  #failWith(error: DrpcError): void {
+    this.#stream.sendError(error);
+    this.#context.fail(error.code);
   }
 
   /** The handler has ended. */
   #ended(): void {
     this.#host.ended();
+    this.#context.settle();
     this.#release();
     this.#endHook?.();
   }

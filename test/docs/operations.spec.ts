@@ -211,7 +211,8 @@ describe('the code of docs/operations.md', () => {
   });
 
   it('measures a stream until it has ended', async () => {
-    const measured = (pattern: string, time: number): unknown => ends.push(`${pattern} ${typeof time}`);
+    const measured = (pattern: string, code: number | undefined, time: number): unknown =>
+      ends.push(`${pattern} ${code} ${typeof time}`);
     const server = new DrpcServer({ port: 0 });
     const begun = new WeakMap<object, number>();
     server.setOnProcessingStartHook((_transport, context, done) => {
@@ -219,13 +220,13 @@ describe('the code of docs/operations.md', () => {
       void done();
     });
     server.setOnProcessingEndHook((_transport, context) => {
-      const { pattern } = context as DrpcContext;
-      measured(pattern, performance.now() - begun.get(context as DrpcContext)!);
+      const { pattern, code } = context as DrpcContext;
+      measured(pattern, code, performance.now() - begun.get(context as DrpcContext)!);
     });
     const { port } = await listen(server);
     const client = closing(new DrpcClient({ port }));
     for await (const _ of client.stream('steps'));
-    expect(ends).toEqual(['generator', 'steps number']);
+    expect(ends).toEqual(['generator', 'steps 0 number']);
   });
 
   it('dials with the certificate that its options have by then', async () => {
