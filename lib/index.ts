@@ -63,6 +63,7 @@ export {
   type DrpcMethodHandler,
   type DrpcServerEvents,
   type DrpcServerOptions,
+  type DrpcServerStats,
   type DrpcStreamOptions,
   type ListenerHooks,
 } from './transport/index.js';

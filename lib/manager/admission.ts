@@ -31,6 +31,8 @@ export interface AdmissionHost {
   /** Lets no frame through until {@link resumeReading} was called as often. */
   pauseReading(): void;
   resumeReading(): void;
+  /** An rpc did not begin, because there are too many. */
+  overloaded(error: DrpcError): void;
   /** `delta` bytes more (or less) are held for Invokes that are not complete; may free some of them in here. */
   countPending(delta: number): void;
 }
@@ -128,7 +130,10 @@ export class Admission {
         throw new ProtocolError(`invoke of stream ${id}: the id was used before, or is too old to tell`);
       }
       if (this.#stopError) return this.#refuseFrame(header, this.#stopError);
-      if (this.#host.slots >= this.#limits.maxStreams) return this.#refuseFrame(header, this.#tooMany());
+      if (this.#host.slots >= this.#limits.maxStreams) {
+        this.#host.overloaded(this.#tooMany());
+        return this.#refuseFrame(header, this.#tooMany());
+      }
     }
     switch (pending.handle(header, bytes, start, end)) {
       case InvokeStep.Wait:

@@ -37,6 +37,8 @@ export interface ManagerHooks {
   accept?(stream: Stream): void;
   /** The connection has ended; every stream has been told already. Called once. */
   terminated?(cause: Error): void;
+  /** A limit ended a call with this error (code 8), or kept it from beginning. Must not throw. */
+  overloaded?(error: DrpcError): void;
   /** Code behind a sink or hook threw; only its stream has ended. What this throws becomes a warning of the process. */
   failed?(stream: Stream, error: unknown): void;
 }
@@ -318,6 +320,10 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     this.terminate(error);
   }
 
+  overloaded(error: DrpcError): void {
+    this.#hooks.overloaded?.(error);
+  }
+
   readingEnded(): void {
     this.terminate(this.#finishCause ?? this.#closedBy(this.#socketError));
   }
@@ -415,26 +421,27 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     }
     const pending = this.#admission.greatestPending;
     if (pending > (greatest ? greatest.heldBytes : 0)) return this.#evictPending(excess, pending);
-    greatest?.evict(
-      new DrpcError(
-        DrpcCode.ResourceExhausted,
-        `too much memory is held for messages that nobody reads and for metadata: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
-      ),
+    if (!greatest) return;
+    const error = new DrpcError(
+      DrpcCode.ResourceExhausted,
+      `too much memory is held for messages that nobody reads and for metadata: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
     );
+    greatest.evict(error);
+    this.overloaded(error);
   }
 
   /** Does not throw: whoever counts may be another connection. */
   #evictPending(excess: string, bytes: number): void {
+    const refusal = new DrpcError(
+      DrpcCode.ResourceExhausted,
+      `too much memory is held for messages and metadata: ${excess}; the call that holds most does not begin (${bytes} bytes)`,
+    );
     try {
-      this.#admission.evictGreatest(
-        new DrpcError(
-          DrpcCode.ResourceExhausted,
-          `too much memory is held for messages and metadata: ${excess}; the call that holds most does not begin (${bytes} bytes)`,
-        ),
-      );
+      this.#admission.evictGreatest(refusal);
     } catch (error) {
       this.terminate(DrpcError.from(error));
     }
+    this.overloaded(refusal);
   }
 
   #keepToBound(): void {
@@ -449,12 +456,13 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     for (const stream of this.#unnumbered) {
       if (!greatest || stream.queuedBytes > greatest.queuedBytes) greatest = stream;
     }
-    greatest?.fail(
-      new DrpcError(
-        DrpcCode.ResourceExhausted,
-        `too much waits to be sent: ${excess}; the stream that holds most ends (${greatest.queuedBytes} bytes)`,
-      ),
+    if (!greatest) return;
+    const error = new DrpcError(
+      DrpcCode.ResourceExhausted,
+      `too much waits to be sent: ${excess}; the stream that holds most ends (${greatest.queuedBytes} bytes)`,
     );
+    greatest.fail(error);
+    this.overloaded(error);
   }
 
   /** A connection that has ended is counted as long as handlers have not taken what it had received. */

@@ -17,6 +17,8 @@ export interface ReadingLimits {
 /** What {@link Reading} needs of its connection: it takes the frames, and the end of reading. */
 export interface ReadingOwner extends FrameSink {
   readonly clock: Clock;
+  /** A limit ended a stream with this error. */
+  overloaded(error: DrpcError): void;
   /** What was read, or how it came, is wrong: the connection must end. */
   readingFailed(error: DrpcError): void;
   /** All that the peer sent before its end has been handled. */
@@ -126,12 +128,12 @@ export class Reading {
   pauseFor(stream: Stream): void {
     const { stallTimeout } = this.#limits;
     const timer = this.#owner.clock.after(stallTimeout, () => {
-      stream.fail(
-        new DrpcError(
-          DrpcCode.ResourceExhausted,
-          `the receive queue of stream ${stream.id} was full for ${stallTimeout} ms: its receiver does not read`,
-        ),
+      const error = new DrpcError(
+        DrpcCode.ResourceExhausted,
+        `the receive queue of stream ${stream.id} was full for ${stallTimeout} ms: its receiver does not read`,
       );
+      stream.fail(error);
+      this.#owner.overloaded(error);
     });
     this.#stalls.set(stream, timer);
     this.pause();

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.js';
+import type { DrpcError } from '../errors/drpc-error.js';
 import type { BufferPool } from '../wire/buffer-pool.js';
 import type { ErrorForm } from '../wire/error-payload.js';
 import type { MuxWriter } from '../wire/mux-writer.js';
@@ -50,6 +51,8 @@ export interface StreamHost {
   resumeFor(stream: Stream): void;
   /** Whether the frame behind the one being handled ends this stream's receiving. */
   isEndNext(stream: Stream): boolean;
+  /** A limit ended a call with this error, or kept it from beginning: the peer is told, and the owner should be. */
+  overloaded(error: DrpcError): void;
   /** Code that was called from here threw: it is told, and only its stream ends. */
   sinkFailed(stream: Stream, error: unknown): void;
 }

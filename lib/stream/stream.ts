@@ -408,12 +408,12 @@ export class Stream {
     const { maxSendSize, sendQueueSize } = this.#host.limits;
     if (size > maxSendSize) throw messageTooLarge(size, maxSendSize);
     if (this.#sendQueue?.hasMessage && this.queuedBytes + size > sendQueueSize) {
-      this.fail(
-        new DrpcError(
-          DrpcCode.ResourceExhausted,
-          `${this.queuedBytes + size} bytes wait to be sent: at most ${sendQueueSize} may; the consumer is too slow for a source that can not wait`,
-        ),
+      const error = new DrpcError(
+        DrpcCode.ResourceExhausted,
+        `${this.queuedBytes + size} bytes wait to be sent: at most ${sendQueueSize} may; the consumer is too slow for a source that can not wait`,
       );
+      this.fail(error);
+      this.#host.overloaded(error);
       return false;
     }
     const queue = (this.#sendQueue ??= new SendQueue(this, this.#host, this.#sendWindow));

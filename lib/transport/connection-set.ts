@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { PeerServerOptions } from '../control/peer-server.js';
-import { ClosedError } from '../errors/drpc-error.js';
+import { ClosedError, type DrpcError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
 import type { DrpcPeer } from './drpc-peer.js';
 import { ServerConnection } from './server-connection.js';
@@ -13,6 +13,8 @@ export interface ConnectionSetHooks {
   accept(stream: Stream, peer: DrpcPeer): void;
   closed(peer: DrpcPeer, cause: Error): void;
   failed(stream: Stream, error: unknown): void;
+  /** A limit ended a call, or kept it from beginning. */
+  overloaded(error: DrpcError, peer: DrpcPeer): void;
   /** One was not taken, because there are as many as may. */
   refused(): void;
 }
@@ -35,6 +37,10 @@ export class ConnectionSet {
     this.#hooks = hooks;
   }
 
+  get size(): number {
+    return this.#connections.size;
+  }
+
   /** Takes a new client; one that comes while the server goes down is told so like the others. */
   add(duplex: Duplex): void {
     if (this.#connections.size >= this.#maxConnections) {
@@ -49,6 +55,7 @@ export class ConnectionSet {
         this.#hooks.closed(ended.peer, cause);
       },
       failed: (stream, error) => this.#hooks.failed(stream, error),
+      overloaded: ({ peer }, error) => this.#hooks.overloaded(error, peer),
     });
     this.#connections.add(connection);
     this.#hooks.opened(connection.peer);

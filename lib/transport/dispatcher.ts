@@ -15,6 +15,8 @@ export interface DispatcherHooks {
   isTraced(): boolean;
   trace: CallHost['trace'];
   logFault: CallHost['logFault'];
+  /** A handler did not begin, because too many run. */
+  overloaded(error: DrpcError): void;
 }
 
 export interface DispatcherOptions {
@@ -45,6 +47,11 @@ export class Dispatcher implements CallHost {
     return this.#handlers;
   }
 
+  /** Calls and events that were accepted and are not over. */
+  get calls(): number {
+    return this.#calls.size;
+  }
+
   get isTraced(): boolean {
     return this.#hooks.isTraced();
   }
@@ -67,7 +74,11 @@ export class Dispatcher implements CallHost {
   }
 
   begin(): DrpcError | undefined {
-    if (this.#handlers >= this.#maxHandlers) return tooManyHandlers(this.#maxHandlers);
+    if (this.#handlers >= this.#maxHandlers) {
+      const error = tooManyHandlers(this.#maxHandlers);
+      this.#hooks.overloaded(error);
+      return error;
+    }
     this.#handlers++;
     return undefined;
   }

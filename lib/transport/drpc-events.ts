@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net';
+import type { DrpcError } from '../errors/drpc-error.js';
 import type { DrpcPeer } from './drpc-peer.js';
 
 /** What a {@link DrpcServer} tells with `on`. */
@@ -11,6 +12,8 @@ export type DrpcServerEvents = {
   disconnect: (peer: DrpcPeer, cause: Error) => void;
   /** Something went wrong outside of any call: a handshake, the listening socket, a connection's protocol. */
   error: (error: Error) => void;
+  /** A limit ended a call with this error, of code 8, or kept it from beginning; `peer` where that counts for one. */
+  overload: (error: DrpcError, peer: DrpcPeer | undefined) => void;
   /** It has closed. */
   close: () => void;
 };

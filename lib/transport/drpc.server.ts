@@ -6,13 +6,14 @@ import { Server, type CustomTransportStrategy, type MessageHandler } from '@nest
 import { DrpcStatus } from '../bridge/status.js';
 import { passUnhandledExceptions } from '../bridge/unhandled-exception.js';
 import { DRPC_TRANSPORT } from '../bridge/transport-id.js';
-import { ClosedError, ProtocolError } from '../errors/drpc-error.js';
+import { ClosedError, ProtocolError, type DrpcError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { MemoryBudget } from '../manager/memory-budget.js';
 import { ConnectionSet } from './connection-set.js';
 import { Dispatcher } from './dispatcher.js';
 import type { DrpcContext } from './drpc.context.js';
 import type { DrpcServerEvents } from './drpc-events.js';
+import type { DrpcPeer } from './drpc-peer.js';
 import {
   resolveServerOptions,
   type DrpcServerOptions,
@@ -24,6 +25,7 @@ import type { DrpcListener } from './listener.js';
 import { giveModulesToStrategies, USE_MODULES } from './modules-access.js';
 import { PeerLog } from './peer-log.js';
 import { Routes } from './routes.js';
+import type { DrpcServerStats } from './server-stats.js';
 import { SocketListener, tooManyConnections } from './socket-listener.js';
 
 /** So many handlers are named in a log line. */
@@ -44,6 +46,8 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   readonly #dispatcher: Dispatcher;
   readonly #events = new EventEmitter();
   readonly #peerLog = new PeerLog(this.logger);
+  /** Apart from the other, so that a scanner of ports does not hide that the server is full. */
+  readonly #overloadLog = new PeerLog(this.logger);
   readonly #faultLog = new FaultLog(this.logger);
   readonly #receiveBudget: MemoryBudget;
   readonly #sendBudget: MemoryBudget;
@@ -55,6 +59,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   #starting: Promise<void> | undefined;
   #connections: ConnectionSet | undefined;
   #closing: Promise<void> | undefined;
+  #overloads = 0;
 
   /** @throws TypeError or RangeError naming option, value and what is allowed. */
   constructor(options: DrpcServerOptions = {}) {
@@ -70,6 +75,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
         this.onProcessingEndHook !== undefined || this.onProcessingStartHook !== this.#untracedStartHook,
       trace: (context, task, failed) => this.#trace(context, task, failed),
       logFault: (rpc, fault) => this.#faultLog.error(`rpc "${escapeName(rpc)}" failed`, fault),
+      overloaded: (error) => this.#overloaded(error, undefined),
     });
   }
 
@@ -138,6 +144,18 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     return this.#listener?.address() ?? null;
   }
 
+  /** What the server has to do now, for whoever watches it. */
+  get stats(): DrpcServerStats {
+    return {
+      connections: this.#connections?.size ?? 0,
+      calls: this.#dispatcher.calls,
+      handlers: this.#dispatcher.handlers,
+      receivedBytes: this.#receiveBudget.used,
+      queuedBytes: this.#sendBudget.used,
+      overloads: this.#overloads,
+    };
+  }
+
   /** The `net.Server` or `tls.Server`, or whatever the `listener` option gives. */
   unwrap<T>(): T {
     if (!this.#listener) throw new Error('DrpcServer is not listening: call listen() before unwrap()');
@@ -189,6 +207,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
         this._status$.next(DrpcStatus.Disconnected);
         this.#emit('close');
         this.#peerLog.flush();
+        this.#overloadLog.flush();
         this.#faultLog.flush();
       }
     }
@@ -241,6 +260,7 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
         this.#emit('disconnect', peer, cause);
       },
       failed: ({ rpc }, error) => this.#faultLog.error(`rpc "${escapeName(rpc)}" failed inside`, error),
+      overloaded: (error, peer) => this.#overloaded(error, peer),
       refused: () => this.#report(tooManyConnections(maxConnections)),
     });
   }
@@ -249,6 +269,15 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   #report(error: Error): void {
     this.#peerLog.warn(error.message);
     if (this.#events.listenerCount('error') > 0) this.#emit('error', error);
+  }
+
+  /** A call that is refused is told so, and tries again: without a word here nobody sees that the server is full. */
+  #overloaded(error: DrpcError, peer: DrpcPeer | undefined): void {
+    this.#overloads++;
+    this.#overloadLog.warn(
+      `a call was refused or ended${peer ? ` on ${peer.toString()}` : ''}: ${error.message}`,
+    );
+    this.#emit('overload', error, peer);
   }
 
   #emit<K extends keyof DrpcServerEvents>(event: K, ...args: Parameters<DrpcServerEvents[K]>): void {

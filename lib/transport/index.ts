@@ -10,4 +10,5 @@ export {
 export { DrpcPeer } from './drpc-peer.js';
 export { type DrpcServerOptions } from './drpc-server.options.js';
 export { DrpcServer } from './drpc.server.js';
+export { type DrpcServerStats } from './server-stats.js';
 export { type DrpcListener, type ListenerHooks } from './listener.js';

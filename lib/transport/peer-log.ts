@@ -14,8 +14,13 @@ export class PeerLog {
     });
   }
 
+  /** Does not throw: no connection may hang on the application's logger. */
   warn(message: string): void {
-    if (this.#limit.take()) this.#logger.warn(message);
+    try {
+      if (this.#limit.take()) this.#logger.warn(message);
+    } catch {
+      // The log was the last to be told.
+    }
   }
 
   /** Tells now how many lines were left out. */

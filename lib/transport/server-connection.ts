@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { PeerServer, type PeerServerOptions } from '../control/peer-server.js';
+import type { DrpcError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
 import { DrpcPeer } from './drpc-peer.js';
 
@@ -7,6 +8,7 @@ export interface ConnectionHooks {
   accept(stream: Stream, peer: DrpcPeer): void;
   terminated(connection: ServerConnection, cause: Error): void;
   failed(stream: Stream, error: unknown): void;
+  overloaded(connection: ServerConnection, error: DrpcError): void;
 }
 
 /** One client of the server. */
@@ -21,6 +23,7 @@ export class ServerConnection {
       accept: (stream) => hooks.accept(stream, peer),
       terminated: (cause) => hooks.terminated(this, cause),
       failed: (stream, error) => hooks.failed(stream, error),
+      overloaded: (error) => hooks.overloaded(this, error),
     });
   }
 

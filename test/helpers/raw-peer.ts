@@ -32,6 +32,8 @@ export class RawPeer {
   readonly accepted: Call[] = [];
   /** What the manager's hooks were told: `terminated …`, `failed s1 …`. */
   readonly events: string[] = [];
+  /** What limits did to calls, in their words. */
+  readonly overloads: string[] = [];
   /** Runs in the accept hook, after the sink was set. */
   onAccept: (call: Call) => void = () => undefined;
   readonly #track: (stream: Stream) => void;
@@ -49,6 +51,7 @@ export class RawPeer {
       {
         accept: (stream) => this.#accept(stream),
         terminated: (cause) => void this.events.push(`terminated ${describeError(cause)}`),
+        overloaded: ({ message }) => void this.overloads.push(message),
         failed: (stream, error) => void this.events.push(`failed s${stream.id} ${describeError(error)}`),
       },
     );

@@ -708,6 +708,8 @@ describe('Manager: accepting', () => {
       expect(sent[0]).toMatch(
         /^Error s1 m1 \(8\) too much memory .*; the call that holds most does not begin \(\d+ bytes\)$/,
       );
+      expect(peer.overloads).toHaveLength(40);
+      expect(sent[0]).toContain(peer.overloads[0]);
       // The rest of a refused one is swallowed, the others begin.
       peer.send(invoke(1, '/rpc', 2), invoke(50, '/rpc', 2));
       expect(peer.accepted.map(({ stream }) => stream.id)).toEqual([50]);
@@ -745,6 +747,7 @@ describe('Manager: accepting', () => {
       expect(peer.sent()).toEqual([
         'Error s3 m1 (8) too many concurrent streams: refused: at most 2 concurrent streams',
       ]);
+      expect(peer.overloads).toEqual(['too many concurrent streams: refused: at most 2 concurrent streams']);
       expect(peer.cause).toBeUndefined();
     });
 

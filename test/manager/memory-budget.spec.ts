@@ -116,6 +116,7 @@ describe('MemoryBudget', () => {
         message:
           'too much waits to be sent: 10076 bytes on all connections, where at most 10000 may be; the stream that holds most ends (5192 bytes)',
       });
+      expect([small.peer.overloads, great.peer.overloads]).toEqual([[], [great.stream.cause!.message]]);
       expect(budget.used).toBe(small.peer.manager.queuedBytes);
     });
 

@@ -126,6 +126,7 @@ describe('RecvHalf: the queue of a peer without windows', () => {
     expect(stream.cause!.message).toBe(
       'the receive queue of stream 1 was full for 1000 ms: its receiver does not read',
     );
+    expect(peer.overloads).toEqual([stream.cause!.message]);
     expect(peer.sent()).toEqual([expect.stringContaining('Error! s1 m1 (8)')]);
     expect(peer.accepted).toHaveLength(2);
     // What was queued can still be read.
@@ -210,6 +211,7 @@ describe('RecvHalf: what it holds', () => {
       expect.stringMatching(/^end code 8: too much memory is held for messages that nobody reads/),
     ]);
     expect(peer.sent()).toEqual([expect.stringContaining('Error! s2 m1 (8)')]);
+    expect(peer.overloads).toEqual([great.stream.cause!.message]);
     expect(peer.manager.heldBytes).toBe(3000 + 1700 + 2 * 192);
     small.stream.request(Infinity);
     expect(peer.cause).toBeUndefined();

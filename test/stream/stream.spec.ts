@@ -186,6 +186,7 @@ describe('Stream: sending', () => {
     expect(sent.at(-1)).toBe(OVER);
     expect(call.stream.cause).toMatchObject({ code: 8 });
     expect(call.stream.cause!.message).toContain('bytes wait to be sent: at most 3000 may');
+    expect(peer.overloads).toEqual([call.stream.cause!.message]);
     expect(sentOn(peer, 1)).toEqual([expect.stringContaining('Error! s1 m1 (8)')]);
     expect([peer.manager.queuedBytes, peer.cause]).toEqual([0, undefined]);
   });
