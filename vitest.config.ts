@@ -17,7 +17,7 @@ export default defineConfig({
     // Tests and samples import the package by its name; here that means the sources, not `dist/`.
     alias: [
       { find: /^nestjs-drpc$/, replacement: `${lib}/index.ts` },
-      { find: /^nestjs-drpc\/(core|protobuf|testing)$/, replacement: `${lib}/$1.ts` },
+      { find: /^nestjs-drpc\/(core|opentelemetry|protobuf|testing)$/, replacement: `${lib}/$1.ts` },
     ],
   },
 });

@@ -29,9 +29,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ...CORE,
   service: ['errors', 'encoding', 'metadata', NEST, '@grpc/proto-loader', '@bufbuild/protobuf'],
   bridge: ['errors', 'encoding', 'metadata', 'stream', NEST, 'class-transformer', 'class-validator'],
-  telemetry: ['errors', 'metadata', NEST, '@opentelemetry/api'],
-  transport: [...CORE_FOR_NEST, 'manager', 'service', 'bridge', 'telemetry', NEST],
-  client: [...CORE_FOR_NEST, 'service', 'bridge', 'telemetry', NEST],
+  transport: [...CORE_FOR_NEST, 'manager', 'service', 'bridge', NEST],
+  client: [...CORE_FOR_NEST, 'service', 'bridge', NEST],
+  telemetry: ['errors', 'control', 'bridge', 'transport', 'client', NEST, '@opentelemetry/api'],
 };
 
 /** The files at the top of lib, one for each entry of the exports map; nothing inside imports them. */
@@ -40,6 +40,7 @@ const DOORS: Record<string, readonly string[]> = {
   'core.ts': Object.keys(CORE),
   'testing.ts': Object.keys(CORE),
   'protobuf.ts': ['service'],
+  'opentelemetry.ts': ['telemetry'],
 };
 
 /** The layer of a file of lib, written with slashes: its folder, or for a file at the top its name. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import * as core from '../lib/core.js';
 import * as index from '../lib/index.js';
+import * as opentelemetry from '../lib/opentelemetry.js';
 import * as protobuf from '../lib/protobuf.js';
 import * as testing from '../lib/testing.js';
 
@@ -15,6 +16,7 @@ const NAMES = {
   './protobuf': `BadRequestSchema DebugInfoSchema ErrorInfoSchema HelpSchema LocalizedMessageSchema
     PreconditionFailureSchema QuotaFailureSchema RequestInfoSchema ResourceInfoSchema RetryInfoSchema badRequest
     decodeDetails encodeDetail errorInfo findDetails preconditionFailure quotaFailure retryInfo`,
+  './opentelemetry': 'instrumentServer telemetryInterceptor',
   './testing': 'createInMemoryNetwork createInMemoryPair',
 };
 
@@ -22,6 +24,7 @@ describe('the public doors', () => {
   it.each([
     ['.', index],
     ['./core', core],
+    ['./opentelemetry', opentelemetry],
     ['./protobuf', protobuf],
     ['./testing', testing],
   ] as const)('%s exports just these names', (door, exports) => {

@@ -162,6 +162,26 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     return (this.#listener.unwrap?.() ?? this.#listener) as T;
   }
 
+  /**
+   * Puts hooks around the processing hooks that are there.
+   * @param start runs the handler by `run`, and gives back what that does
+   * @param end told of each call for which `start` ran its handler, when it has ended
+   * @internal
+   */
+  aroundProcessing(
+    start: (context: DrpcContext, run: () => unknown) => unknown,
+    end: (context: DrpcContext) => void,
+  ): void {
+    const { onProcessingStartHook: innerStart, onProcessingEndHook: innerEnd } = this;
+    this.setOnProcessingStartHook((id, context, done) =>
+      start(context as DrpcContext, (): unknown => innerStart(id, context as DrpcContext, done)),
+    );
+    this.setOnProcessingEndHook((id, context) => {
+      end(context as DrpcContext);
+      (innerEnd as typeof innerEnd | undefined)?.(id, context as DrpcContext);
+    });
+  }
+
   async #listen(): Promise<void> {
     if (this.#closing) await this.#closing;
     if (this.#listener) throw new Error('DrpcServer is listening already: close it before it listens again');

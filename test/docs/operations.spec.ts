@@ -18,7 +18,10 @@ import {
   type DrpcClientInterceptor,
   type DrpcServerOptions,
 } from 'nestjs-drpc';
+import { instrumentServer, telemetryInterceptor } from 'nestjs-drpc/opentelemetry';
+import { SpanKind, trace } from '@opentelemetry/api';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { Telemetry } from '../telemetry/helpers.js';
 import { pem } from '../transport/helpers/test-service.js';
 
 const root = new URL('../../', import.meta.url);
@@ -244,6 +247,21 @@ describe('the code of docs/operations.md', () => {
     socket.destroy();
     await lost;
     expect(await client.call('who', 1)).toEqual([true, 'nestjs-drpc test server', null]);
+  });
+
+  it('makes spans of both sides', async () => {
+    Telemetry.useContexts();
+    const telemetry = new Telemetry();
+    trace.setGlobalTracerProvider(telemetry.options.tracerProvider);
+    onTestFinished(() => trace.disable());
+    const server = instrumentServer(new DrpcServer({ url: 'drpc://127.0.0.1:0' }));
+    const { app, port } = await listen(server);
+    const client = new DrpcClient({ port, interceptors: [telemetryInterceptor()] });
+    closing(client);
+    await client.call('who', 1);
+    await app.close();
+    expect(telemetry.ends(SpanKind.CLIENT)).toEqual(['who OK']);
+    expect(telemetry.ends(SpanKind.SERVER)).toEqual(['who OK']);
   });
 
   it('tells health, and carries a trace', async () => {

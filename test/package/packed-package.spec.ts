@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type InstalledPackage, PackedPackage } from './packed-package.js';
 
 const DOORS = ['nestjs-drpc', 'nestjs-drpc/core', 'nestjs-drpc/testing'];
-/** The door that needs an optional peer. */
+/** The doors that need an optional peer. */
 const PROTOBUF_DOOR = 'nestjs-drpc/protobuf';
+const TELEMETRY_DOOR = 'nestjs-drpc/opentelemetry';
 const PEERS = ['@nestjs', 'rxjs', 'reflect-metadata'];
-const OPTIONAL_PEERS = ['@bufbuild', '@grpc'];
+const OPTIONAL_PEERS = ['@bufbuild', '@grpc', '@opentelemetry'];
 
 const greeterProto = fileURLToPath(new URL('../interop/proto/greeter.proto', import.meta.url));
 const greeterCode = new URL('../fixtures/gen/greeter_pb.ts', import.meta.url);
@@ -44,7 +45,7 @@ describe('the packed package', () => {
 
   it.each<[string, () => InstalledPackage, string[]]>([
     ['without the optional peers', () => app, DOORS],
-    ['with them', () => appWithOptional, [...DOORS, PROTOBUF_DOOR]],
+    ['with them', () => appWithOptional, [...DOORS, PROTOBUF_DOOR, TELEMETRY_DOOR]],
   ])(
     'answers a CommonJS require() and an import with the same names, %s',
     async (_which, installed, doors) => {
@@ -56,20 +57,27 @@ describe('the packed package', () => {
     60_000,
   );
 
-  it('names the package that its door for protobuf needs', async () => {
-    const code = `
-      require('nestjs-drpc');
-      try {
-        require('${PROTOBUF_DOOR}');
-      } catch ({ code, message }) {
-        console.log(JSON.stringify([code, message.split(' imported')[0]]));
-      }
-    `;
-    expect(await app.evaluate('protobuf-door.cjs', code)).toEqual([
-      'ERR_MODULE_NOT_FOUND',
-      "Cannot find package '@bufbuild/protobuf'",
-    ]);
-  }, 60_000);
+  it.each([
+    [PROTOBUF_DOOR, '@bufbuild/protobuf'],
+    [TELEMETRY_DOOR, '@opentelemetry/api'],
+  ])(
+    'names the package that a door needs: %s',
+    async (door, peer) => {
+      const code = `
+        require('nestjs-drpc');
+        try {
+          require('${door}');
+        } catch ({ code, message }) {
+          console.log(JSON.stringify([code, message.split(' imported')[0]]));
+        }
+      `;
+      expect(await app.evaluate('door.cjs', code)).toEqual([
+        'ERR_MODULE_NOT_FOUND',
+        `Cannot find package '${peer}'`,
+      ]);
+    },
+    60_000,
+  );
 
   it('has one copy of its classes, however it is loaded', async () => {
     const code = `

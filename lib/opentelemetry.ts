@@ -1,0 +1,5 @@
+/** Traces and metrics by @opentelemetry/api, which this needs at once: `nestjs-drpc/opentelemetry`. */
+
+export { type TelemetryOptions } from './telemetry/call-telemetry.js';
+export { instrumentServer } from './telemetry/instrument-server.js';
+export { telemetryInterceptor } from './telemetry/telemetry-interceptor.js';
