@@ -28,7 +28,7 @@ const CORE_FOR_NEST = ['errors', 'clock', 'encoding', 'metadata', 'stream', 'con
 const MAY_IMPORT: Record<string, readonly string[]> = {
   ...CORE,
   service: ['errors', 'encoding', 'metadata', NEST, '@grpc/proto-loader', '@bufbuild/protobuf'],
-  bridge: ['errors', 'encoding', 'metadata', 'stream', NEST, 'class-transformer', 'class-validator'],
+  bridge: ['errors', 'clock', 'encoding', 'metadata', 'stream', NEST, 'class-transformer', 'class-validator'],
   transport: [...CORE_FOR_NEST, 'manager', 'service', 'bridge', NEST],
   client: [...CORE_FOR_NEST, 'service', 'bridge', NEST],
   telemetry: ['errors', 'control', 'bridge', 'transport', 'client', NEST, '@opentelemetry/api'],

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { Logger } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import { Server, type CustomTransportStrategy, type MessageHandler } from '@nestjs/microservices';
+import { LimitedLog } from '../bridge/limited-log.js';
 import { DrpcStatus } from '../bridge/status.js';
 import { passUnhandledExceptions } from '../bridge/unhandled-exception.js';
 import { DRPC_TRANSPORT } from '../bridge/transport-id.js';
@@ -23,7 +24,6 @@ import { FaultLog } from './fault-log.js';
 import { HandlerPins } from './handler-pins.js';
 import type { DrpcListener } from './listener.js';
 import { giveModulesToStrategies, USE_MODULES } from './modules-access.js';
-import { PeerLog } from './peer-log.js';
 import { Routes } from './routes.js';
 import type { DrpcServerStats } from './server-stats.js';
 import { SocketListener, tooManyConnections } from './socket-listener.js';
@@ -45,9 +45,9 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   readonly #routes: Routes;
   readonly #dispatcher: Dispatcher;
   readonly #events = new EventEmitter();
-  readonly #peerLog = new PeerLog(this.logger);
+  readonly #peerLog = new LimitedLog(this.logger);
   /** Apart from the other, so that a scanner of ports does not hide that the server is full. */
-  readonly #overloadLog = new PeerLog(this.logger);
+  readonly #overloadLog = new LimitedLog(this.logger);
   readonly #faultLog = new FaultLog(this.logger);
   readonly #receiveBudget: MemoryBudget;
   readonly #sendBudget: MemoryBudget;

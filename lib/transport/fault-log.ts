@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import type { LoggerService } from '@nestjs/common';
 import { systemClock, type Clock } from '../clock/clock.js';
 import { escapeName, escapeText } from '../errors/escape.js';
-import { LineLimit } from './line-limit.js';
+import { LineLimit } from '../bridge/line-limit.js';
 
 /** Longest text of a fault in the log, in bytes. */
 const MAX_TEXT_SIZE = 8192;

@@ -2,8 +2,8 @@ import type { LoggerService } from '@nestjs/common';
 import { systemClock, type Clock } from '../clock/clock.js';
 import { LineLimit } from './line-limit.js';
 
-/** The log for what peers cause: they could fill a disk otherwise. What is left out is counted. */
-export class PeerLog {
+/** The log for what peers and networks cause: they could fill a disk otherwise. What is left out is counted. */
+export class LimitedLog {
   readonly #logger: LoggerService;
   readonly #limit: LineLimit;
 

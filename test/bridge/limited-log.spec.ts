@@ -1,20 +1,20 @@
 import { Logger } from '@nestjs/common';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { PeerLog } from '../../lib/transport/peer-log.js';
+import { LimitedLog } from '../../lib/bridge/limited-log.js';
 import { VirtualClock } from '../helpers/virtual-clock.js';
 
-describe('PeerLog', () => {
+describe('LimitedLog', () => {
   let lines: string[];
   let clock: VirtualClock;
   let logger: Logger;
-  let log: PeerLog;
+  let log: LimitedLog;
 
   beforeEach(() => {
     lines = [];
     clock = new VirtualClock();
     logger = new Logger();
     vi.spyOn(logger, 'warn').mockImplementation((line: string) => void lines.push(line));
-    log = new PeerLog(logger, clock);
+    log = new LimitedLog(logger, clock);
   });
 
   it('writes ten lines in ten seconds, and says at their end how many it left out', () => {
