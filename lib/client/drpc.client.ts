@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microservices';
 import { AsyncSubject, Observable } from 'rxjs';
+import { LimitedLog } from '../bridge/limited-log.js';
 import { DrpcStatus } from '../bridge/status.js';
 import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
@@ -59,6 +60,8 @@ const PACKET_METHODS = ['createObserver', 'serializeError', 'serializeResponse']
  */
 export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcClientEvents, string> {
   protected readonly logger = new Logger(DrpcClient.name);
+  /** For what servers and the network cause. */
+  readonly #netLog = new LimitedLog(this.logger);
   readonly #options: ResolvedClientOptions;
   readonly #listeners = new ClientListeners((event, error) =>
     this.logger.error(`a listener of "${event}" threw`, error instanceof Error ? error.stack : error),
@@ -114,6 +117,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     // Those that their interceptors have not let go yet.
     for (const call of this.#intercepted) call.fail(new ClosedError('the client is closed'));
     await closed;
+    this.#netLog.flush();
   }
 
   override on<
@@ -326,6 +330,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
         this.#logWaiting(error);
         this.#listeners.tell('error', error);
       },
+      unreachable: (_address, error) => this.#logUnreachable(error),
       plainPeer: (address, isSilent) => this.#logPlainPeer(address, isSilent),
     });
   }
@@ -354,7 +359,11 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   #logLost(cause: Error, address: Address | undefined): void {
     const server = address ? formatAddress(address) : 'the server';
-    this.logger.warn(`disconnected from ${server}: ${escapeName(messageWithCode(cause))}`);
+    this.#netLog.warn(`disconnected from ${server}: ${escapeName(messageWithCode(cause))}`);
+  }
+
+  #logUnreachable(error: DrpcError): void {
+    this.#netLog.warn(`${escapeName(error.message)}: calls go over the other connections until it answers`);
   }
 
   /** Where calls do not fail at once, nothing else would tell why they hang. */
@@ -362,7 +371,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     const { waiting } = this.#pool;
     if (this.#options.pool.failFast || this.#isConnected || this.#isWaitingTold || waiting === 0) return;
     this.#isWaitingTold = true;
-    this.logger.warn(`${escapeName(error.message)}: calls wait until a server can be reached`);
+    this.#netLog.warn(`${escapeName(error.message)}: calls wait until a server can be reached`);
   }
 
   #logPlainPeer(address: Address, isSilent: boolean): void {
@@ -372,7 +381,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     const line =
       `${formatAddress(address)} ${finding}: each connection carries one call at a time. ` +
       `The option peer names it beforehand: 'storj' for this, 'cockroach' or 'cockroach-fc' for many calls at once`;
-    if (isSilent) this.logger.warn(line);
+    if (isSilent) this.#netLog.warn(line);
     else this.logger.log(line);
   }
 }

@@ -22,6 +22,8 @@ export interface PoolHooks {
   status?(status: PoolStatus, cause: Error | undefined, address: Address | undefined): void;
   /** A connection could not be made, or one of several was lost. */
   error?(error: DrpcError): void;
+  /** A server can not be reached, while others can; told once until it is reached again. */
+  unreachable?(address: Address, error: DrpcError): void;
   /**
    * A server is not of this library, and is treated as the most careful profile demands; with `isSilent` that is
    * only a guess, as nothing was answered within `handshakeTimeout`.
@@ -216,6 +218,10 @@ export class ConnectionPool implements CallHost, EndpointHost {
     return !this.#isClosed && (this.#hasConnected || (!this.options.failFast && this.#waiting.size > 0));
   }
 
+  get isConnected(): boolean {
+    return this.#open > 0;
+  }
+
   get waitingShare(): number {
     const endpoints = this.#endpoints().filter(({ usable, dialing }) => usable + dialing > 0).length;
     return Math.ceil(this.#waiting.size / Math.max(endpoints, 1));
@@ -268,6 +274,10 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#hooks.error?.(error);
     this.#ensure(Want.KeepUp);
     this.#judge();
+  }
+
+  unreachable(address: Address, error: DrpcError): void {
+    this.#hooks.unreachable?.(address, error);
   }
 
   retry(): void {

@@ -45,6 +45,10 @@ export interface EndpointHost extends LinkHost {
   release(link: Link): void;
   /** An attempt failed; the error has code 14. */
   failed(error: DrpcError): void;
+  /** Whether calls can go on over other connections. */
+  readonly isConnected: boolean;
+  /** The server is not reached, while others are; told once until it is reached again. */
+  unreachable(address: Address, error: DrpcError): void;
   /** A pause after a failure is over. */
   retry(): void;
   /** A name was looked up, and its servers are dialled if that is to be. */
@@ -92,6 +96,7 @@ export class Endpoint {
   #probes = 0;
   readonly #guess: PlainGuess;
   #isPlainTold = false;
+  #isUnreachableTold = false;
   readonly #knownToRead = new Set<string>();
   #closeCause: Error | undefined;
 
@@ -253,7 +258,16 @@ export class Endpoint {
     if (this.#closeCause) return conn?.manager.terminate(this.#closeCause);
     if (conn && !error) return this.#opened(conn, attempt);
     this.#pause.begin();
-    this.#host.failed(error instanceof ClosedError ? error : this.#unavailable(error));
+    const failure = error instanceof ClosedError ? error : this.#unavailable(error);
+    this.#host.failed(failure);
+    this.#tellUnreachable(failure);
+  }
+
+  /** Calls do not fail where others stand in for this server, so nothing else would tell. */
+  #tellUnreachable(error: DrpcError): void {
+    if (this.#isUnreachableTold || !this.#host.isConnected || this.#closeCause) return;
+    this.#isUnreachableTold = true;
+    this.#host.unreachable(this.address, error);
   }
 
   /** Asks a server who it is that was silent when it was asked before, beside the connections it has. */
@@ -297,6 +311,7 @@ export class Endpoint {
     const link = new Link(this.#host, this, conn, maxStreamsPerConnection, this.#generation);
     link.isGuess = isGuess;
     this.#links.add(link);
+    this.#isUnreachableTold = false;
     if (!isGuess) this.#guess.drop();
     const outgrown = this.#hasOwn()
       ? [...this.#links].filter((each) => each.isGuess && !each.isDraining)

@@ -294,9 +294,8 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   /** A call that is refused is told so, and tries again: without a word here nobody sees that the server is full. */
   #overloaded(error: DrpcError, peer: DrpcPeer | undefined): void {
     this.#overloads++;
-    this.#overloadLog.warn(
-      `a call was refused or ended${peer ? ` on ${peer.toString()}` : ''}: ${error.message}`,
-    );
+    const where = peer ? ` on ${peer.toString()}` : '';
+    this.#overloadLog.warn(`a call was refused or ended${where}: ${error.message}`);
     this.#emit('overload', error, peer);
   }
 

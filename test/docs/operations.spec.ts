@@ -94,11 +94,11 @@ describe('the log lines of docs/operations.md', () => {
 
   it('are all there are', () => {
     const logged = sources.flatMap((source) =>
-      [...source.matchAll(/(?:[lL]ogger\.(?:log|warn|error)|#faultLog\.error)\(\s*`([^`]+)`/g)].map(
+      [...source.matchAll(/(?:[lL]ogger\.(?:log|warn|error)|#\w+Log\.(?:warn|error))\(\s*`([^`]+)`/g)].map(
         ([, text]) => text!,
       ),
     );
-    expect(logged.length).toBeGreaterThan(8);
+    expect(logged.length).toBeGreaterThan(12);
     for (const text of logged) {
       // What stands between what is put in, without punctuation at its ends.
       const parts = text.split(/\$\{[^}]*\}/).map((part) => part.replace(/^[^\w]+|[^\w]+$/g, ''));

@@ -561,6 +561,38 @@ describe('ConnectionPool with several connections', () => {
     expect(client.statuses).toEqual(['connected']);
   });
 
+  it('tells once that a server is not reached while others are, until it is', async () => {
+    const good = await serve();
+    const gone = await nowhere();
+    const client = new TestPool({ addresses: [gone, good.address], maxReconnectDelay: 100 });
+    const url = `drpc://127.0.0.1:${gone.port}`;
+    const line = `${url}: cannot connect to ${url}: ECONNREFUSED`;
+    async function fail(times: number): Promise<void> {
+      for (let i = 0; i < times; i++) {
+        const failed = client.nextError();
+        client.clock.advance(100);
+        await failed;
+      }
+    }
+    const failed = client.nextError();
+    await Promise.all([client.pool.connect(), failed]);
+    await fail(3);
+    expect(client.unreachable).toEqual([line]);
+    const back = await serve({ port: gone.port });
+    client.clock.advance(100);
+    await client.all(2);
+    await back.close();
+    await fail(3);
+    expect(client.unreachable).toEqual([line, line]);
+  });
+
+  it('does not tell that a server is not reached where none is', async () => {
+    const gone = await nowhere();
+    const client = new TestPool({ addresses: [gone] });
+    await expect(client.pool.connect()).rejects.toThrow('ECONNREFUSED');
+    expect(client.unreachable).toEqual([]);
+  });
+
   it('dials a server again that had failed before another was reached', async () => {
     const server = await serve();
     let dials = 0;

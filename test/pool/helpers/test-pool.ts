@@ -1,5 +1,6 @@
 import { jsonEncoding } from '../../../lib/encoding/encoding.js';
 import type { Call, CallSpec } from '../../../lib/pool/call.js';
+import { formatAddress } from '../../../lib/pool/address.js';
 import { ConnectionPool, type PoolHooks, type PoolStatus } from '../../../lib/pool/connection-pool.js';
 import type { PoolOptions } from '../../../lib/pool/pool.options.js';
 import { onTestFinished } from 'vitest';
@@ -18,6 +19,8 @@ export class TestPool {
   readonly pool: ConnectionPool;
   readonly statuses: PoolStatus[] = [];
   readonly errors: Error[] = [];
+  /** Servers that others stand in for, and why they could not be reached. */
+  readonly unreachable: string[] = [];
   readonly plainPeers: unknown[] = [];
   /** Those among them that were only silent. */
   readonly silentPeers: unknown[] = [];
@@ -40,6 +43,9 @@ export class TestPool {
           this.errors.push(error);
           for (const told of this.#onError.splice(0)) told();
           hooks.error?.(error);
+        },
+        unreachable: (address, { message }) => {
+          this.unreachable.push(`${formatAddress(address)}: ${message}`);
         },
         plainPeer: (address, isSilent) => {
           this.plainPeers.push(address);
