@@ -5,6 +5,7 @@ import { ClosedError } from '../errors/drpc-error.js';
 import { appendHeader, MAX_HEADER_SIZE } from './frame.js';
 import { Slabs } from './slabs.js';
 import { DEFAULT_SPLIT_SIZE } from './split.js';
+import { TurnWatch } from './turn-watch.js';
 import { varintSize, type Uint64 } from './varint.js';
 
 /** Bytes of all streams that may wait for the socket before senders have to wait, by default: 1 MiB. */
@@ -22,12 +23,6 @@ export const DEFAULT_MAX_UNFINISHED_MESSAGES = 8;
 const SMALL_SHARE = 16 * 1024;
 /** Texts up to this length are encoded without being measured first. */
 const UNMEASURED_TEXT = 1024;
-/** So many ms of writing may pass before the event loop has its turn: what arrives meanwhile is served then. */
-const TURN_TIME = 0.5;
-/** A turn may go on for so many ms with frames that wait for its end: then they go out, and the peer begins on them. */
-const EARLY_TIME = 0.2;
-/** The clock is looked at after so many frames; a power of two. */
-const FRAMES_PER_LOOK = 8;
 
 /** A stream as the writer sees it: something that wants to append when its turn comes. */
 export interface Sender {
@@ -81,17 +76,11 @@ export class MuxWriter {
   #scheduled = false;
   /** Whether the duplex calls nobody while it takes a write, as sockets do: writes are safe at any time then. */
   readonly #isSocket: boolean;
-  /** Frames since the last write, and when the first look at the clock was. */
-  #frames = 0;
-  #lookedAt = 0;
+  readonly #turn: TurnWatch;
   /** What is appended now is going to be written anyway. */
   #isWriting = false;
   /** Writes that have not been answered. */
   #unanswered = 0;
-  /** When the event loop last had its turn, as far as we know. */
-  #turnSince = 0;
-  /** It has had one since, see {@link turnBegan}. */
-  #isTurnNew = true;
   /** Writing goes on when the event loop has had its turn. */
   #isYielding = false;
   #stopCause: Error | undefined;
@@ -142,6 +131,7 @@ export class MuxWriter {
     this.#duplex = duplex;
     this.#isSocket = duplex instanceof Socket;
     this.#clock = options.clock;
+    this.#turn = new TurnWatch(options.clock);
     this.#onError = options.onError;
     this.#bufferSize = options.bufferSize ?? DEFAULT_WRITER_BUFFER_SIZE;
     this.#bulkSize = Math.min(options.bulkSize ?? DEFAULT_BULK_SIZE, this.#bufferSize);
@@ -296,7 +286,7 @@ export class MuxWriter {
    * many chunks in a row would hold it up until the last of them was handled.
    */
   turnBegan(): void {
-    this.#isTurnNew = true;
+    this.#turn.began();
     if (!this.#isYielding) return;
     this.#isYielding = false;
     this.#clock.soon(this.#flush);
@@ -341,13 +331,7 @@ export class MuxWriter {
   /** A frame was appended: it is written at the end of the turn, or before if that is long in coming. */
   #appended(): void {
     if (!this.#scheduled) this.#schedule();
-    if (this.#isSocket && (++this.#frames & (FRAMES_PER_LOOK - 1)) === 0) this.#look();
-  }
-
-  #look(): void {
-    const now = this.#clock.now();
-    if (this.#frames === FRAMES_PER_LOOK) this.#lookedAt = now;
-    else if (now - this.#lookedAt >= EARLY_TIME && !this.#isWriting && !this.#isYielding) this.#writeEarly();
+    if (this.#isSocket && this.#turn.appended() && !this.#isWriting && !this.#isYielding) this.#writeEarly();
   }
 
   /** Writes, and calls nobody: whoever appends here is in the middle of something. */
@@ -371,13 +355,7 @@ export class MuxWriter {
    * be read, and no small call begin, until the window is used up.
    */
   #isTurnOver(): boolean {
-    if (this.pending === 0 && this.#ready.size === 0) return false;
-    const now = this.#clock.now();
-    if (this.#isTurnNew) {
-      this.#isTurnNew = false;
-      this.#turnSince = now;
-    }
-    return now - this.#turnSince >= TURN_TIME;
+    return (this.pending > 0 || this.#ready.size > 0) && this.#turn.isOver();
   }
 
   /** Makes `size` bytes free in the slab being filled. */
@@ -411,7 +389,7 @@ export class MuxWriter {
     this.#inFlightBytes = length;
     this.#handedOver += length;
     this.#batch++;
-    this.#frames = 0;
+    this.#turn.written();
     this.#unanswered++;
     this.#duplex.write(length === slab.length ? slab : slab.subarray(0, length), this.#written);
   }
