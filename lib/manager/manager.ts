@@ -14,13 +14,13 @@ import { MuxWriter } from '../wire/mux-writer.js';
 import { uint64, type Uint64 } from '../wire/varint.js';
 import { ActiveStreams } from './active-streams.js';
 import { Admission, type AdmissionHost } from './admission.js';
+import { QueuedMemory, ReceivedMemory } from './connection-memory.js';
 import { Greeting, PREAMBLE } from './greeting.js';
 import {
   resolveManagerOptions,
   type ManagerOptions,
   type ResolvedManagerOptions,
 } from './manager.options.js';
-import type { BudgetMember, MemoryBudget } from './memory-budget.js';
 import { Reading, type ReadingOwner } from './reading.js';
 
 /**
@@ -66,7 +66,7 @@ export interface PeerSettings {
  * `terminate`. A fault caught here ends the connection, a fault of one rpc ends that stream only.
  * @see storj/drpc drpcmanager/manager.go; docs/protocol.md, connections
  */
-export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetMember {
+export class Manager implements ReadingOwner, StreamHost, AdmissionHost {
   readonly clock: Clock;
   readonly writer: MuxWriter;
   readonly pool = new BufferPool();
@@ -81,23 +81,18 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
   readonly #reading: Reading;
   readonly #streams = new ActiveStreams();
   readonly #admission: Admission;
-  readonly #budget: MemoryBudget | undefined;
-  readonly #sendBudget: MemoryBudget | undefined;
+  readonly #received: ReceivedMemory;
+  readonly #queued: QueuedMemory;
   #errorForm: ErrorForm;
   #sendWindow: number;
   #recvWindow: number;
 
   /** Streams whose Invoke waits for the writer; they have no id yet. */
   readonly #unnumbered = new Set<Stream>();
-  /** Streams that ended while messages wait for their receiver. */
-  readonly #undrained = new Set<Stream>();
   #lastId: Uint64 = 0;
   #slots = 0;
   #exempt: Stream | undefined;
 
-  #heldBytes = 0;
-  /** What waits to be sent, as the send budget counts it. */
-  readonly #queued = { heldBytes: 0, freeMost: (excess: string): void => this.#failMostQueued(excess) };
   #work = 0;
 
   #cause: Error | undefined;
@@ -117,14 +112,19 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     this.#errorForm = this.#options.errorForm;
     this.#sendWindow = this.#options.sendWindow;
     this.#recvWindow = this.#options.recvWindow;
-    this.#budget = options.receiveBudget;
-    this.#budget?.join(this);
-    this.#sendBudget = options.sendBudget;
-    this.#sendBudget?.join(this.#queued);
     const mode = options.preamble;
     const greeting = this.isServer ? new Greeting(typeof mode === 'string' ? mode : 'accept') : undefined;
     this.#reading = new Reading(duplex, this, this.#options, greeting);
     this.#admission = new Admission(this, this.#options);
+    const memoryHost = {
+      streams: this.#streams,
+      unnumbered: this.#unnumbered,
+      admission: this.#admission,
+      overloaded: (error: DrpcError) => this.overloaded(error),
+      terminate: (cause: Error) => this.terminate(cause),
+    };
+    this.#received = new ReceivedMemory(memoryHost, this.#options.maxReceivedBytes, options.receiveBudget);
+    this.#queued = new QueuedMemory(memoryHost, this.#options.maxQueuedBytes, options.sendBudget);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
@@ -181,7 +181,7 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
 
   /** Bytes of received messages that wait, unfinished ones included, and of the metadata of open streams. */
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#received.heldBytes;
   }
 
   /** Bytes that sources left to be sent and that wait for credit or room. */
@@ -268,8 +268,8 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
     this.#streams.close(cause);
     for (const stream of [...this.#unnumbered]) stream.cancel(cause);
     this.#unnumbered.clear();
-    this.#sendBudget?.leave(this.#queued);
-    this.#leaveBudget();
+    this.#queued.end();
+    this.#received.end();
     this.#resolveIfClosed();
     this.#hooks.terminated?.(cause);
   }
@@ -339,9 +339,7 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
   }
 
   countPending(delta: number): void {
-    this.#heldBytes += delta;
-    this.#budget?.count(delta);
-    if (delta > 0) this.#keepToBound();
+    this.#received.count(delta);
   }
 
   // ------------------------------------------------------------ StreamHost
@@ -358,7 +356,7 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
   finished(stream: Stream): void {
     if (stream.id === 0) this.#unnumbered.delete(stream);
     else this.#streams.remove(stream);
-    if (stream.heldBytes > 0) this.#undrained.add(stream);
+    this.#received.finished(stream);
   }
 
   released(stream: Stream): void {
@@ -366,25 +364,11 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
   }
 
   countReceived(stream: Stream, delta: number): void {
-    this.#heldBytes += delta;
-    this.#budget?.count(delta);
-    if (delta > 0) this.#keepToBound();
-    else if (stream.isTerminated && stream.heldBytes <= 0) {
-      this.#undrained.delete(stream);
-      this.#leaveBudget();
-    }
+    this.#received.countFor(stream, delta);
   }
 
   countQueued(stream: Stream, delta: number): void {
-    const queued = this.#queued;
-    queued.heldBytes += delta;
-    this.#sendBudget?.count(delta);
-    const { maxQueuedBytes } = this.#options;
-    if (delta <= 0 || queued.heldBytes <= maxQueuedBytes) return;
-    this.#failMostQueued(
-      `${queued.heldBytes} bytes on this connection, where at most ${maxQueuedBytes} may be`,
-      stream,
-    );
+    this.#queued.countFor(stream, delta);
   }
 
   pauseFor(stream: Stream): void {
@@ -410,64 +394,6 @@ export class Manager implements ReadingOwner, StreamHost, AdmissionHost, BudgetM
         detail: inspect(fault, { customInspect: false }),
       });
     }
-  }
-
-  // ---------------------------------------------------------- BudgetMember
-
-  freeMost(excess: string): void {
-    let greatest = this.#streams.greatest((stream) => stream.heldBytes);
-    for (const stream of this.#undrained) {
-      if (!greatest || stream.heldBytes > greatest.heldBytes) greatest = stream;
-    }
-    const pending = this.#admission.greatestPending;
-    if (pending > (greatest ? greatest.heldBytes : 0)) return this.#evictPending(excess, pending);
-    if (!greatest) return;
-    const error = new DrpcError(
-      DrpcCode.ResourceExhausted,
-      `too much memory is held for messages that nobody reads and for metadata: ${excess}; the stream that holds most ends (${greatest.heldBytes} bytes)`,
-    );
-    greatest.evict(error);
-    this.overloaded(error);
-  }
-
-  /** Does not throw: whoever counts may be another connection. */
-  #evictPending(excess: string, bytes: number): void {
-    const refusal = new DrpcError(
-      DrpcCode.ResourceExhausted,
-      `too much memory is held for messages and metadata: ${excess}; the call that holds most does not begin (${bytes} bytes)`,
-    );
-    try {
-      this.#admission.evictGreatest(refusal);
-    } catch (error) {
-      this.terminate(DrpcError.from(error));
-    }
-    this.overloaded(refusal);
-  }
-
-  #keepToBound(): void {
-    const { maxReceivedBytes } = this.#options;
-    if (this.#heldBytes <= maxReceivedBytes) return;
-    this.freeMost(`${this.#heldBytes} bytes on this connection, where at most ${maxReceivedBytes} may be`);
-  }
-
-  /** @param counted the stream that is being counted, which may be in no set yet */
-  #failMostQueued(excess: string, counted?: Stream): void {
-    let greatest = this.#streams.greatest((stream) => stream.queuedBytes) ?? counted;
-    for (const stream of this.#unnumbered) {
-      if (!greatest || stream.queuedBytes > greatest.queuedBytes) greatest = stream;
-    }
-    if (!greatest) return;
-    const error = new DrpcError(
-      DrpcCode.ResourceExhausted,
-      `too much waits to be sent: ${excess}; the stream that holds most ends (${greatest.queuedBytes} bytes)`,
-    );
-    greatest.fail(error);
-    this.overloaded(error);
-  }
-
-  /** A connection that has ended is counted as long as handlers have not taken what it had received. */
-  #leaveBudget(): void {
-    if (this.#cause && this.#heldBytes === 0) this.#budget?.leave(this);
   }
 
   // -------------------------------------------------------------- the socket
