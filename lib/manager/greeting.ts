@@ -1,5 +1,6 @@
 import { ProtocolError } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
+import { headerByte } from '../wire/frame.js';
 import { Kind } from '../wire/kind.js';
 
 /** Sent by clients in front of their first frame where one port serves several protocols (drpcmigrate). */
@@ -7,6 +8,9 @@ export const PREAMBLE = Buffer.from('DRPC!!!1', 'latin1');
 
 /** What a server makes of {@link PREAMBLE}. */
 export type PreambleMode = 'accept' | 'require' | 'off';
+
+/** How a Cancel begins: no text, and no TLS. */
+const CANCEL = headerByte(Kind.Cancel, true, true);
 
 /** Enough to tell the other protocols apart. */
 const SHOWN = 24;
@@ -48,8 +52,7 @@ export class Greeting {
       }
     }
     if (at === chunk.length) return -1;
-    const kind = (chunk[at]! >> 1) & 0x3f;
-    if (kind !== Kind.Invoke && kind !== Kind.InvokeMetadata) throw this.#refusal(chunk.subarray(at));
+    if (!isBeginning(chunk[at]!)) throw this.#refusal(chunk.subarray(at));
     return at;
   }
 
@@ -63,6 +66,13 @@ export class Greeting {
       `${nameProtocol(shown)} on a DRPC port: "${escapeName(shown.toString('latin1'), 64)}"; ${rule}`,
     );
   }
+}
+
+/** Whether the first frame of a client may begin with `first`. */
+function isBeginning(first: number): boolean {
+  const kind = (first >> 1) & 0x3f;
+  // Go sends the Cancel of a call also where its context ended before the Invoke was written.
+  return kind === Kind.Invoke || kind === Kind.InvokeMetadata || first === CANCEL;
 }
 
 function nameProtocol(bytes: Buffer): string {

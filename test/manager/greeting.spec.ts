@@ -33,7 +33,9 @@ describe('Greeting', () => {
     ['accept', 'frames', first, 0],
     ['accept', 'the preamble and frames', glued, 8],
     ['accept', 'metadata first', frame(Kind.InvokeMetadata, 1, 1), 0],
+    ['accept', 'the Cancel of a call that was never invoked', cancel(1, 1), 0],
     ['require', 'the preamble and frames', glued, 8],
+    ['require', 'the preamble and such a Cancel', Buffer.concat([PREAMBLE, cancel(1, 1)]), 8],
     ['off', 'frames', first, 0],
   ])('with %s lets %s through, however cut', (mode, _what, bytes, expected) => {
     for (let size = 1; size <= bytes.length; size++) expect(examine(mode, bytes, size)).toBe(expected);
@@ -55,7 +57,12 @@ describe('Greeting', () => {
     ],
     ['off', 'the preamble', glued, 'a DRPC preamble on a DRPC port'],
     ['accept', 'another kind first', message(1, 1), 'an unknown protocol on a DRPC port'],
-    ['accept', 'a Cancel first', cancel(1, 1), 'must begin with an Invoke or InvokeMetadata frame'],
+    [
+      'accept',
+      'a Cancel without control first',
+      frame(Kind.Cancel, 1, 1, '', { control: false }),
+      'must begin with an Invoke or InvokeMetadata frame',
+    ],
     [
       'accept',
       'another kind behind the preamble',

@@ -973,6 +973,14 @@ describe('Manager: the beginning of a connection', () => {
     expect(peer.cause).toContain(`ProtocolError: ${protocol} on a DRPC port`);
   });
 
+  // The Go client of storj/drpc with SoftCancel writes this when a context ends between NewStream and the Invoke.
+  it('may be the Cancel of a call that was never invoked; the next one is served', () => {
+    const peer = RawPeer.ofServer();
+    peer.send(cancel(1, 1), invoke(2, '/next'));
+    expect(peer.cause).toBeUndefined();
+    expect(peer.accepted.map(({ stream }) => stream.rpc)).toEqual(['/next']);
+  });
+
   it('may be the preamble, in whatever pieces', () => {
     const peer = RawPeer.ofServer();
     const bytes = Buffer.from(vectorsNamed('migrate_preamble_plus_invoke')[0]!.hex, 'hex');
