@@ -269,6 +269,10 @@ export class ConnectionPool implements CallHost, EndpointHost {
     if (this.#waiting.size > 0) this.#flush();
   }
 
+  delayed(): void {
+    if (this.#waiting.size > 0) this.#ensure(Want.Call);
+  }
+
   failed(error: DrpcError): void {
     this.#lastError = error;
     this.#hooks.error?.(error);

@@ -15,10 +15,13 @@ export interface LinkedCall extends Linked<LinkedCall> {
   moveOn(cause: Error): void;
 }
 
-/** Told when a link could take a call that it could not take before. */
+/** Told of links that calls may wait for. */
 export interface LinkHost {
   readonly clock: Clock;
+  /** It could take a call that it could not take before. */
   freed(link: Link): void;
+  /** It is not free as soon as was thought, and may never be. */
+  delayed(): void;
 }
 
 /** One open connection of the pool and the calls on it. */
@@ -134,17 +137,20 @@ export class Link implements Balanced {
     // A handler that was given up may take its time.
     this.#isSoonFree = stream.isEndedWell;
     this.#load++;
-    new ReadCheck(
-      this.conn,
-      this.endpoint.checkTimeout,
-      () => {
+    new ReadCheck(this.conn, this.endpoint.checkTimeout, {
+      passed: () => {
         this.#isSoonFree = false;
         this.#load--;
         if (stream.isEndedWell && !hasRequestStream) this.endpoint.learnThatItReads(stream.rpc);
         this.#host.freed(this);
       },
-      (cause) => this.conn.manager.terminate(cause),
-    );
+      delayed: () => {
+        if (!this.#isSoonFree) return;
+        this.#isSoonFree = false;
+        this.#host.delayed();
+      },
+      failed: (cause) => this.conn.manager.terminate(cause),
+    });
   }
 
   /**
@@ -156,15 +162,13 @@ export class Link implements Balanced {
     if (this.#isChecking || !this.isUsable) return;
     this.#isCheckDue = false;
     this.#isChecking = true;
-    new ReadCheck(
-      this.conn,
-      this.endpoint.checkTimeout,
-      () => {
+    new ReadCheck(this.conn, this.endpoint.checkTimeout, {
+      passed: () => {
         this.#isChecking = false;
         if (this.#isCheckDue) this.#checkAmongOthers();
       },
-      (cause) => this.endpoint.leave(this, cause),
-    );
+      failed: (cause) => this.endpoint.leave(this, cause),
+    });
   }
 }
 

@@ -6,6 +6,19 @@ import type { Stream, StreamSink } from '../stream/stream.js';
 /** An rpc that no server has: whoever reads answers at once that it is unknown. */
 export const CHECK_RPC = '/nestjs.drpc.v1.Control/Check';
 
+/** A server that reads on, and is near, has answered within so many ms. */
+const PROMPT_TIME = 100;
+
+/** What a check finds out. */
+export interface ReadCheckHooks {
+  /** The server has answered, also if that was too late. */
+  passed(): void;
+  /** It does not answer at once; it may yet. */
+  delayed?(): void;
+  /** It has not answered in time. */
+  failed(cause: ClosedError): void;
+}
+
 /**
  * Finds out whether a server without windows still reads a connection. One that carries one call a connection stands
  * still, maybe for good, when a handler ends without taking all it was sent, or goes on after a Cancel; one that
@@ -14,23 +27,27 @@ export const CHECK_RPC = '/nestjs.drpc.v1.Control/Check';
  */
 export class ReadCheck implements StreamSink {
   readonly #conn: PeerConn;
-  readonly #passed: () => void;
+  readonly #hooks: ReadCheckHooks;
   readonly #stream: Stream;
-  readonly #timer: Timer;
+  #timer: Timer;
 
-  /**
-   * @param timeout in ms
-   * @param passed told when the server has answered, also if that was too late
-   * @param failed told when it has not in time
-   */
-  constructor(conn: PeerConn, timeout: number, passed: () => void, failed: (cause: ClosedError) => void) {
+  /** @param timeout in ms */
+  constructor(conn: PeerConn, timeout: number, hooks: ReadCheckHooks) {
     this.#conn = conn;
-    this.#passed = passed;
-    this.#timer = conn.manager.clock.after(timeout, () =>
-      failed(
+    this.#hooks = hooks;
+    const { clock } = conn.manager;
+    const fail = (): void =>
+      hooks.failed(
         new ClosedError(`the server stopped reading: it answered nothing for ${timeout} ms after a call`),
-      ),
-    );
+      );
+    const rest = timeout - PROMPT_TIME;
+    if (rest <= 0) this.#timer = clock.after(timeout, fail);
+    else {
+      this.#timer = clock.after(PROMPT_TIME, () => {
+        this.#timer = clock.after(rest, fail);
+        hooks.delayed?.();
+      });
+    }
     this.#stream = conn.open(CHECK_RPC, this);
     this.#stream.request(Infinity);
     this.#stream.closeSend();
@@ -47,6 +64,6 @@ export class ReadCheck implements StreamSink {
 
   terminated(): void {
     this.#timer.cancel();
-    if (!this.#conn.manager.isTerminated) this.#passed();
+    if (!this.#conn.manager.isTerminated) this.#hooks.passed();
   }
 }

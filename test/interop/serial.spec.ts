@@ -146,6 +146,18 @@ describeWithGo("peer: 'storj' and a storj server", () => {
     expect(invoked(proxy.recordings[0]!)).toEqual([rpc('Early')]);
   });
 
+  it('lets no call wait long for a connection that is not read any more', async () => {
+    const clock = new TestClock();
+    const { client, proxy } = await connect({ clock });
+    await client.call(rpc('Early'), of(Buffer.from('not taken'), Buffer.from('nor this')));
+
+    const next = client.call(rpc('Echo'), Buffer.from('next'), { timeout: 1000 });
+    clock.advance(100);
+
+    expect(String(await next)).toBe('next');
+    expect(proxy.open).toBe(2);
+  });
+
   it.each([17n, 4_294_967_296n, 9_007_199_254_740_993n])(
     'an error of code %s, which gRPC does not have',
     async (code) => {

@@ -119,6 +119,47 @@ describe('ReadCheck', () => {
     if (!wedged!.socket.destroyed) await once(wedged!.socket, 'close');
   });
 
+  it('keeps a call waiting for a moment only: it gets another connection while the check goes on', async () => {
+    const { client, server } = await plain();
+    await client.call('wedge');
+    const { seen } = client.start('echo', 'next', { timeout: 300 });
+    expect(client.pool.waiting).toBe(1);
+
+    client.clock.advance(99);
+    expect(client.pool.waiting).toBe(1);
+    client.clock.advance(1);
+
+    await seen.ended;
+    expect(seen.events).toEqual(['next', 'complete']);
+    expect(server.open).toBe(2);
+    expect(await client.call('echo', 'later')).toEqual(['later', 'complete']);
+    client.clock.advance(400);
+    expect(client.pool.connections).toHaveLength(1);
+  });
+
+  it('dials nothing for a check that takes long when no call waits', async () => {
+    const { client, server } = await plain();
+    await client.call('wedge');
+    client.clock.advance(499);
+    expect(client.pool.connections).toHaveLength(1);
+    expect(server.connections).toHaveLength(1);
+  });
+
+  it('gives a connection back that answers late', async () => {
+    let answer!: () => void;
+    const answered = new Promise<void>((resolve) => (answer = resolve));
+    const slow: Serve = async () => answered;
+    const { client, server } = await plain({}, { ...HANDLERS, [CHECK_RPC]: slow });
+    await client.call('first', 1);
+    const { seen } = client.start('first', 2);
+    client.clock.advance(100);
+    await seen.ended;
+    answer();
+    await client.idle();
+    for (const n of [3, 4, 5]) expect(await client.call('first', n)).toEqual([n, 'complete']);
+    expect(server.open).toBe(2);
+  });
+
   it('tells why', async () => {
     const causes: (Error | undefined)[] = [];
     const { client } = await plain({}, HANDLERS, { status: (_status, cause) => causes.push(cause) });
