@@ -23,10 +23,12 @@ export function numberOption(name: string, value: unknown, rule: NumberRule): nu
   return value;
 }
 
-export function booleanOption(name: string, value: unknown, fallback: boolean): boolean {
+/** @param more what it may be as well, for the error */
+export function booleanOption(name: string, value: unknown, fallback: boolean, more?: string): boolean {
   if (value === undefined) return fallback;
   if (typeof value === 'boolean') return value;
-  throw new TypeError(`option ${name} is ${show(value)}: must be true or false`);
+  const others = more === undefined ? '' : ` or '${more}'`;
+  throw new TypeError(`option ${name} is ${show(value)}: must be true or false${others}`);
 }
 
 export function choiceOption<const T extends string>(

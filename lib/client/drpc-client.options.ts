@@ -57,8 +57,8 @@ export interface DrpcClientOptions extends ConnectionLimits, ProtoOptions {
   lookupInterval?: number;
   /** Who the server is. Default: `'auto'`. */
   peer?: PeerProfile;
-  /** Begins each connection with `DRPC!!!1`, for servers behind drpcmigrate. Default: false. */
-  preamble?: boolean;
+  /** Begins each connection with `DRPC!!!1`, in TLS or before it, for servers behind drpcmigrate. Default: false. */
+  preamble?: boolean | 'beforeTls';
   /** How long the server may take to say who it is. Default: 2 s. */
   handshakeTimeout?: number;
   /** How long connecting may take, TLS handshake included. Default: 10 s. */
@@ -167,16 +167,17 @@ export function resolveClientOptions(options: DrpcClientOptions): ResolvedClient
   const { encoding = 'json' } = options;
   const proto = resolveProtoOptions(options);
   const services = hasProto(proto) ? loadProtoServices(proto) : [];
+  const addresses = resolveAddresses(options);
   return {
     pool: {
       ...resolveConnectionLimits(options),
       ...limits,
-      addresses: resolveAddresses(options),
+      addresses,
       tls: tlsOption('tls', options.tls),
       dial: functionOption('dial', options.dial),
       lookup: functionOption('lookup', options.lookup),
       peer: choiceOption('peer', options.peer, PROFILES, 'auto'),
-      preamble: booleanOption('preamble', options.preamble, false),
+      preamble: resolvePreamble(options.preamble, addresses),
       failFast: booleanOption('failFast', options.failFast, true),
       balance: choiceOption('balance', options.balance, ['roundRobin', 'leastLoaded'], 'roundRobin'),
       clock: methodsOption('clock', options.clock, 'a Clock', ['now', 'after', 'soon', 'yield']),
@@ -236,6 +237,13 @@ function toAddress(name: string, value: unknown, tls: ConnectionOptions | undefi
   if (path !== '') return { kind: 'unix', host: '', port: 0, path };
   if (port === 0) throw new RangeError(`option ${name} is "${url}": port 0 can only be listened on`);
   return { kind: isTls ? 'tls' : 'tcp', host, port, path: '' };
+}
+
+/** @throws TypeError also where there is no TLS for it to go before: it would not be sent at all. */
+function resolvePreamble(preamble: unknown, addresses: readonly Address[]): boolean | 'beforeTls' {
+  if (preamble !== 'beforeTls') return booleanOption('preamble', preamble, false, 'beforeTls');
+  if (addresses.every(({ kind }) => kind === 'tls')) return preamble;
+  throw new TypeError(`option preamble is 'beforeTls': must be with drpcs:// or tls only`);
 }
 
 function resolveMetadata(metadata: DrpcClientOptions['metadata']): Readonly<Metadata> | undefined {

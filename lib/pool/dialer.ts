@@ -1,9 +1,16 @@
-import { connect as connectSocket, isIP, Socket, type LookupFunction } from 'node:net';
+import {
+  connect as connectSocket,
+  isIP,
+  Socket,
+  type LookupFunction,
+  type TcpNetConnectOpts,
+} from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { Clock } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
 import { typeName } from '../errors/type-name.js';
+import { PREAMBLE } from '../manager/greeting.js';
 import { formatAddress, type Address, type LookupAddress } from './address.js';
 
 /** Size in bytes of the buffer that a plain socket reads into, again and again. */
@@ -17,6 +24,8 @@ export interface DialOptions {
   connectTimeout: number;
   /** Certificates and whatever else `tls.connect` takes. */
   tls?: ConnectionOptions;
+  /** Whether the preamble goes out in front of the TLS handshake. */
+  isPreambleBeforeTls?: boolean;
   /** Makes the connection in place of the network. */
   dial?: () => Promise<Duplex>;
 }
@@ -65,12 +74,27 @@ export class Dial {
           .catch(onError);
         return;
       }
-      const socket = address.kind === 'tls' ? openTls(address, options) : openPlain(address);
-      duplex = socket;
-      // Stays for good: no moment of a socket's life is without a listener.
-      socket.on('error', onError);
-      socket.once(address.kind === 'tls' ? 'secureConnect' : 'connect', () => connected(socket));
-      socket.once('close', () => failed(new ClosedError(`cannot connect to ${name}: closed by the peer`)));
+      const watch = (socket: Socket, event: 'connect' | 'secureConnect', done: () => void): void => {
+        duplex = socket;
+        // Stays for good: no moment of a socket's life is without a listener.
+        socket.on('error', onError);
+        socket.once(event, done);
+        socket.once('close', () => failed(new ClosedError(`cannot connect to ${name}: closed by the peer`)));
+      };
+      const secure = (below?: Socket): void => {
+        const socket = openTls(address, options, below);
+        watch(socket, 'secureConnect', () => connected(socket));
+      };
+      if (address.kind === 'tls') {
+        if (!options.isPreambleBeforeTls) return secure();
+        const below = openBelowTls(address, options);
+        return watch(below, 'connect', () => {
+          below.write(PREAMBLE);
+          secure(below);
+        });
+      }
+      const socket = openPlain(address);
+      watch(socket, 'connect', () => connected(socket));
     });
     // The owner may have given it up before it listened.
     this.socket.catch(ignore);
@@ -106,7 +130,15 @@ function openPlain({ kind, port, path, found, ...address }: Address): Socket {
   return socket;
 }
 
-function openTls({ port, found, ...address }: Address, { tls }: DialOptions): Socket {
+/** A socket for TLS, which reads it itself. */
+function openBelowTls({ port, found, ...address }: Address, { tls }: DialOptions): Socket {
+  const { lookup, family, localAddress, localPort } = (tls ?? {}) as Partial<TcpNetConnectOpts>;
+  const own = { family, localAddress, localPort, ...(lookup && { lookup }) };
+  return connectSocket({ ...lookupOf(found), ...own, host: nameOf(address), port, noDelay: true });
+}
+
+/** @param below where it is not to connect by itself: a socket that is connected */
+function openTls({ port, found, ...address }: Address, { tls }: DialOptions, below?: Socket): Socket {
   const host = nameOf(address);
   const options = {
     // Node checks the certificate against the host, but names it to the server only where it is told to.
@@ -115,6 +147,7 @@ function openTls({ port, found, ...address }: Address, { tls }: DialOptions): So
     ...tls,
     host,
     port,
+    ...(below && { socket: below }),
   };
   return connectTls(options).setNoDelay(true);
 }

@@ -7,9 +7,11 @@ import type { BackoffOptions } from './backoff.js';
 import type { BalancePolicy } from './balancer.js';
 
 /** Settings of a pool. Times in milliseconds, sizes in bytes. */
-export interface PoolOptions extends PeerConnOptions {
+export interface PoolOptions extends Omit<PeerConnOptions, 'preamble'> {
   /** Servers that do the same work. */
   addresses: readonly Address[];
+  /** Whether each connection begins with the preamble of drpcmigrate, in TLS or before it. Default: false. */
+  preamble?: PeerConnOptions['preamble'] | 'beforeTls';
   /** Default: `'roundRobin'`. */
   balance?: BalancePolicy;
   /** Connections to each server. Default: 1. */
@@ -57,6 +59,7 @@ export interface ResolvedPoolOptions {
   backoff: BackoffOptions;
   sendQueueSize: number;
   tls: ConnectionOptions | undefined;
+  isPreambleBeforeTls: boolean;
   dial: (() => Promise<Duplex>) | undefined;
   lookup: ((host: string) => Promise<readonly LookupAddress[]>) | undefined;
   lookupInterval: number;
@@ -78,6 +81,7 @@ export function resolvePoolOptions({
   reconnectDelay = 100,
   maxReconnectDelay = 10_000,
   tls,
+  preamble,
   dial,
   lookup,
   lookupInterval = 0,
@@ -100,9 +104,10 @@ export function resolvePoolOptions({
     backoff: { initial: reconnectDelay, max: Math.max(maxReconnectDelay, reconnectDelay), random },
     sendQueueSize,
     tls,
+    isPreambleBeforeTls: preamble === 'beforeTls',
     dial,
     lookup,
     lookupInterval,
-    conn: { ...conn, clock },
+    conn: { ...conn, clock, preamble: preamble === 'beforeTls' ? false : preamble },
   };
 }

@@ -44,8 +44,8 @@ export interface DrpcServerOptions extends ConnectionLimits, ServiceOptions {
   gracePeriod?: number;
   /** How clients are treated that are not of this library: form of errors, windows. Default: `'storj'`. */
   plainClients?: PlainClients;
-  /** What to do with the text `DRPC!!!1` at the beginning of a connection. Default: `'accept'`. */
-  preamble?: 'accept' | 'require' | 'off';
+  /** What to do with the text `DRPC!!!1` at the beginning of a connection, in TLS or before it. Default: `'accept'`. */
+  preamble?: 'accept' | 'require' | 'off' | 'beforeTls';
   /** Leaves out handlers that are not pinned to `DRPC_TRANSPORT`. Default: false. */
   strictTransport?: boolean;
   /** Passes errors of a handler's own DRPC calls on to its caller. Default: false. */
@@ -67,6 +67,9 @@ export interface DrpcServerOptions extends ConnectionLimits, ServiceOptions {
   /** How long a TLS handshake may take. Default: 10 s. */
   tlsHandshakeTimeout?: number;
 }
+
+/** `'beforeTls'` is to accept it in front of a TLS handshake as well. */
+export type ServerPreamble = NonNullable<DrpcServerOptions['preamble']>;
 
 const MIB = 1024 * 1024;
 
@@ -104,7 +107,7 @@ export interface ResolvedServerOptions extends Limits {
   tls: TlsOptions | undefined;
   listener: DrpcListener | undefined;
   plainClients: PlainClients;
-  preamble: 'accept' | 'require' | 'off';
+  preamble: ServerPreamble;
   strictTransport: boolean;
   forwardErrors: boolean;
   encodings: Readonly<Record<string, Encoding>>;
@@ -130,7 +133,7 @@ export function resolveServerOptions(options: DrpcServerOptions): ResolvedServer
       ['storj', 'cockroach', 'cockroach-fc'],
       'storj',
     ),
-    preamble: choiceOption('preamble', options.preamble, ['accept', 'require', 'off'], 'accept'),
+    preamble: resolvePreamble(options),
     strictTransport: booleanOption('strictTransport', options.strictTransport, false),
     forwardErrors: booleanOption('forwardErrors', options.forwardErrors, false),
     encodings: resolveEncodings(options.encodings),
@@ -168,6 +171,13 @@ function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['addr
   }
   if (address.path !== undefined) return { path: address.path };
   return { host: address.host ?? DEFAULT_HOST, port: address.port ?? DEFAULT_PORT };
+}
+
+/** @throws TypeError also where there is no TLS before which it could come. */
+function resolvePreamble({ preamble, tls }: DrpcServerOptions): ServerPreamble {
+  const choice = choiceOption('preamble', preamble, ['accept', 'require', 'off', 'beforeTls'], 'accept');
+  if (choice !== 'beforeTls' || tls) return choice;
+  throw new TypeError(`option preamble is 'beforeTls': must be with tls only`);
 }
 
 const PORT: NumberRule = { default: DEFAULT_PORT, min: 0, max: 65_535 };

@@ -263,9 +263,10 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
   }
 
   #connectionSet(): ConnectionSet {
-    const { maxConnections, maxPatternLength } = this.#options;
+    const { maxConnections, maxPatternLength, preamble } = this.#options;
     const options = {
       ...this.#options,
+      preamble: preamble === 'beforeTls' ? 'accept' : preamble,
       maxNameSize: maxPatternLength,
       receiveBudget: this.#receiveBudget,
       sendBudget: this.#sendBudget,

@@ -2,11 +2,14 @@ import { lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { escapeName } from '../errors/escape.js';
+import type { ServerPreamble } from './drpc-server.options.js';
 import type { DrpcListener, ListenerHooks } from './listener.js';
+import { skipPreambleBeforeTls } from './tls-preamble.js';
 
 export interface SocketListenerOptions {
   address: { host: string; port: number } | { path: string };
   tls: TlsOptions | undefined;
+  preamble: ServerPreamble;
   maxConnections: number;
   tlsHandshakeTimeout: number;
 }
@@ -64,7 +67,7 @@ export class SocketListener implements DrpcListener {
   }
 
   #create(hooks: ListenerHooks): Server {
-    const { tls, maxConnections, tlsHandshakeTimeout } = this.#options;
+    const { tls, preamble, maxConnections, tlsHandshakeTimeout } = this.#options;
     const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY };
     const accept = (socket: Socket): void => hooks.connection(socket);
     let server: Server;
@@ -72,6 +75,11 @@ export class SocketListener implements DrpcListener {
       server = createTlsServer({ ...options, ...tls, handshakeTimeout: tlsHandshakeTimeout }, (socket) =>
         accept(socket),
       );
+      if (preamble === 'beforeTls') {
+        skipPreambleBeforeTls(server, tlsHandshakeTimeout, (socket) =>
+          hooks.error(new Error(`TLS handshake with ${nameOf(socket)} failed: TLS handshake timeout`)),
+        );
+      }
       server.on('connection', (socket: Socket) => {
         this.#rawSockets.add(socket);
         socket.once('close', () => this.#rawSockets.delete(socket));
@@ -107,8 +115,7 @@ function handshakeFailed(
   error: NodeJS.ErrnoException & { reason?: string },
   socket: TLSSocket,
 ): Error | undefined {
-  const { remoteAddress, remotePort } = socket;
-  const peer = remoteAddress === undefined ? 'a client' : `${remoteAddress}:${remotePort}`;
+  const peer = nameOf(socket);
   // Node's own refusal of a client's certificate looks as if the client had left; it is the code of a text here.
   const refusal = socket.authorizationError as unknown as string | null | undefined;
   if (error.code === 'ECONNRESET') {
@@ -122,6 +129,10 @@ function handshakeFailed(
   // A callback of the application may have put the name that the client asked for into its error.
   const reason = escapeName((error.reason ?? error.message).trim());
   return new Error(`TLS handshake with ${peer} failed: ${reason}${hint}`, { cause: error });
+}
+
+function nameOf({ remoteAddress, remotePort }: Socket): string {
+  return remoteAddress === undefined ? 'a client' : `${remoteAddress}:${remotePort}`;
 }
 
 /** What OpenSSL finds in bytes that are no TLS. */

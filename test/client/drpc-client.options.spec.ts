@@ -103,7 +103,12 @@ describe('The options of a DrpcClient', () => {
     [{ dial: 'x' }, /^option dial is a string: must be a function$/],
     [{ lookup: {} }, /^option lookup is an Object: must be a function$/],
     [{ peer: 'go' }, /^option peer is "go": must be 'auto' or 'storj' or 'cockroach' or 'cockroach-fc'$/],
-    [{ preamble: 'accept' }, /^option preamble is "accept": must be true or false$/],
+    [{ preamble: 'accept' }, /^option preamble is "accept": must be true or false or 'beforeTls'$/],
+    [{ preamble: 'beforeTls' }, /^option preamble is 'beforeTls': must be with drpcs:\/\/ or tls only$/],
+    [
+      { urls: ['drpcs://a', 'drpc://b'], preamble: 'beforeTls' },
+      /^option preamble is 'beforeTls': must be with drpcs/,
+    ],
     [{ failFast: 0 }, /^option failFast is 0: must be true or false$/],
     [{ balance: 'random' }, /^option balance is "random": must be 'roundRobin' or 'leastLoaded'$/],
     [{ metadata: { 'drpc-x': '1' } }, /reserved/],

@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { Logger } from '@nestjs/common';
 import { DrpcClient, DrpcCode, type DrpcClientOptions } from 'nestjs-drpc';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -37,6 +39,47 @@ describeWithGo('A Go server behind drpcmigrate and our client', () => {
 
     expect(await echo(client, 'hello')).toBe('hello');
     expect(proxy.recordings[0]!.fromClient.includes(PREAMBLE)).toBe(false);
+  });
+});
+
+describeWithGo('TLS behind the preamble, as drpcmigrate is used with TLS', () => {
+  const file = (name: string): string => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url));
+  const ca = file('ca.crt');
+  const [cert, key] = [file('server.crt'), file('server.key')];
+
+  it('our client reaches a Go server', async () => {
+    const flags = ['--tls-cert', cert, '--tls-key', key, '--preamble-before-tls'];
+    const server = await GoServer.start(STORJ.module, ...flags);
+    onTestFinished(() => server.close());
+    const client = new DrpcClient({
+      url: `drpcs://localhost:${server.port}`,
+      tls: { ca: readFileSync(ca) },
+      peer: 'storj',
+      preamble: 'beforeTls',
+      encoding: 'bytes',
+    });
+    onTestFinished(() => client.close());
+
+    expect(await Promise.all([echo(client, 'one'), echo(client, 'two')])).toEqual(['one', 'two']);
+  });
+
+  it.each([['--preamble-before-tls'], ['--preamble'], []])('a Go client is served: %s', async (...sent) => {
+    const tls = { cert: readFileSync(cert), key: readFileSync(key) };
+    const service = await InteropService.start({ tls, preamble: 'beforeTls' });
+    onTestFinished(() => service.close());
+
+    const flags = ['--timeout', '5s', '--tls-ca', ca, ...sent];
+    for (const scenario of ['unary', '4mib', 'client-stream-large']) {
+      expect(await GoClient.play(STORJ.module, service.port, scenario, flags)).toMatchObject({ ok: true });
+    }
+  });
+
+  it('a Go client that sends one is refused where it is accepted in TLS only', async () => {
+    const tls = { cert: readFileSync(cert), key: readFileSync(key) };
+    const service = await InteropService.start({ tls });
+    onTestFinished(() => service.close());
+    const flags = ['--timeout', '5s', '--tls-ca', ca, '--preamble-before-tls'];
+    expect(await GoClient.play(STORJ.module, service.port, 'unary', flags)).toMatchObject({ ok: false });
   });
 });
 

@@ -180,6 +180,76 @@ describe('Dial', () => {
     expect(((await accepted) as TLSSocket & { servername: string | false }).servername).toBe(expected);
   });
 
+  describe('with the preamble before TLS', () => {
+    const tls = { ca: pem('ca.crt') };
+    const address = (port: number): Address => ({ kind: 'tls', host: 'localhost', port, path: '' });
+
+    /** Takes the preamble off, and makes TLS of what follows. */
+    async function behindPreamble(): Promise<{ port: number; accepted: Promise<TLSSocket> }> {
+      const secure = createTlsServer({ cert: pem('server.crt'), key: pem('server.key') });
+      const server = createServer((socket) => {
+        socket.once('readable', () => {
+          expect(String(socket.read(8))).toBe('DRPC!!!1');
+          secure.emit('connection', socket);
+        });
+      });
+      await listen(server, { port: 0, host: '127.0.0.1' });
+      const accepted = accept(secure, 'secureConnection') as Promise<TLSSocket>;
+      return { port: (server.address() as AddressInfo).port, accepted };
+    }
+
+    it('connects, under the name that stands in the certificate', async () => {
+      const { port, accepted } = await behindPreamble();
+      const socket = await dial(address(port), { tls, isPreambleBeforeTls: true }).socket;
+      const far = await accepted;
+      expect((far as TLSSocket & { servername: string }).servername).toBe('localhost');
+      const sent = Buffer.alloc(300_000, 'abcdefg');
+      far.write(sent);
+      expect((await read(socket, sent.length)).equals(sent)).toBe(true);
+      socket.write('x');
+      expect((await read(far, 1)).toString()).toBe('x');
+    });
+
+    it('connects to what a name was found to mean, by the family that answers', async () => {
+      const { port } = await behindPreamble();
+      const found = [
+        { address: '::1', family: 6 },
+        { address: '127.0.0.1', family: 4 },
+      ];
+      const socket = await dial({ ...address(port), found }, { tls, isPreambleBeforeTls: true }).socket;
+      expect((socket as Socket).remoteAddress).toBe('127.0.0.1');
+    });
+
+    it('says which address refused', async () => {
+      const server = createServer();
+      await listen(server, { port: 0, host: '127.0.0.1' });
+      const { port } = server.address() as AddressInfo;
+      await new Promise((resolve) => server.close(resolve));
+      await expect(dial(address(port), { tls, isPreambleBeforeTls: true }).socket).rejects.toThrow(
+        `cannot connect to drpcs://localhost:${port}: ECONNREFUSED`,
+      );
+    });
+
+    it('refuses a certificate that nobody vouches for', async () => {
+      const { port } = await behindPreamble();
+      await expect(dial(address(port), { isPreambleBeforeTls: true }).socket).rejects.toThrow(
+        /UNABLE_TO_VERIFY_LEAF_SIGNATURE$/,
+      );
+    });
+
+    it('closes its socket when it is given up amidst the handshake', async () => {
+      const { address: where, accepted } = await tcpServer();
+      const attempt = dial(address(where.port), { tls, isPreambleBeforeTls: true });
+      const far = await accepted;
+      await once(far, 'readable');
+      const closed = once(far, 'close');
+      far.on('error', () => undefined).resume();
+      attempt.cancel(new ClosedError('not needed'));
+      await expect(attempt.socket).rejects.toThrow('not needed');
+      await closed;
+    });
+  });
+
   it('falls back to the other family where its own can not be reached', async () => {
     const { address, accepted } = await tcpServer();
     const found = [

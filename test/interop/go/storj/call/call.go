@@ -31,9 +31,11 @@ type Client struct {
 	Network  string
 	Addr     string
 	Preamble bool
-	TLS      *tls.Config
-	Options  peer.Options
-	Metadata map[string]string
+	// PreambleBeforeTLS sends it in front of the TLS handshake instead of in TLS.
+	PreambleBeforeTLS bool
+	TLS               *tls.Config
+	Options           peer.Options
+	Metadata          map[string]string
 	// Expect, when not 0, is the code that unknown-rpc and max-streams must answer with.
 	ExpectUnknown, ExpectRefused uint64
 
@@ -73,6 +75,9 @@ func (c *Client) Dial(ctx context.Context) (drpc.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, c.Network, c.Addr)
 	if err != nil {
 		return nil, err
+	}
+	if c.PreambleBeforeTLS {
+		conn = drpcmigrate.NewHeaderConn(conn, drpcmigrate.DRPCHeader)
 	}
 	if c.TLS != nil {
 		conn = tls.Client(conn, c.TLS)
@@ -239,6 +244,7 @@ func Main(p *peer.Peer, args []string, in io.Reader, out io.Writer) int {
 	flags.StringVar(&c.Network, "network", "tcp", "tcp or unix")
 	flags.StringVar(&c.Addr, "addr", "", "address of the server, or a path for unix")
 	flags.BoolVar(&c.Preamble, "preamble", false, "begin the connection with DRPC!!!1")
+	flags.BoolVar(&c.PreambleBeforeTLS, "preamble-before-tls", false, "the same, in front of the TLS handshake")
 	ca := flags.String("tls-ca", "", "PEM file of the authority; speaks TLS")
 	serverName := flags.String("tls-name", "localhost", "name that the server's certificate must have")
 	names := flags.String("scenario", "", "names with commas between them, or all, raw, greeter; list: print the names")

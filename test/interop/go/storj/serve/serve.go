@@ -30,6 +30,7 @@ func Main(p *peer.Peer, args []string, in io.Reader, out io.Writer) int {
 	network := flags.String("network", "tcp", "tcp or unix")
 	addr := flags.String("addr", "127.0.0.1:0", "address to listen on, or a path for unix")
 	preamble := flags.Bool("preamble", false, "accept connections that begin with DRPC!!!1 (and those that do not)")
+	beforeTLS := flags.Bool("preamble-before-tls", false, "accept only connections that begin with DRPC!!!1 and then TLS")
 	cert := flags.String("tls-cert", "", "PEM file of the certificate; with -tls-key speaks TLS")
 	key := flags.String("tls-key", "", "PEM file of the key")
 	quiet := flags.Bool("quiet", false, "no events")
@@ -50,7 +51,13 @@ func Main(p *peer.Peer, args []string, in io.Reader, out io.Writer) int {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}})
+		config := &tls.Config{Certificates: []tls.Certificate{certificate}}
+		if *beforeTLS {
+			routes := drpcmigrate.NewListenMux(listener, len(drpcmigrate.DRPCHeader))
+			listener = routes.Route(drpcmigrate.DRPCHeader)
+			go func() { _ = routes.Run(context.Background()) }()
+		}
+		listener = tls.NewListener(listener, config)
 	}
 	_, _ = fmt.Fprintf(out, "LISTEN %s\n", listener.Addr())
 
