@@ -60,6 +60,7 @@ describeWithGo('the code of docs/go-interop.md', () => {
     expect(lines).toEqual(LINES);
     expect(await client.exited).toBe(0);
     expect(service.get(LibraryController).readers).toEqual(['Ada', 'Ada']);
+    expect(service.get(LibraryController).returned).toEqual(['Flatland']);
   });
 
   it('calls a Go service from Nest', async () => {

@@ -1,6 +1,6 @@
 // The code of docs/go-interop.md.
 import { Controller } from '@nestjs/common';
-import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
+import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { DrpcClient, DrpcCode, DrpcContext, DrpcError, DrpcException } from 'nestjs-drpc';
 import { from, type Observable } from 'rxjs';
 
@@ -18,6 +18,7 @@ const BOOKS: Book[] = [
 @Controller()
 export class LibraryController {
   readonly readers: (string | undefined)[] = [];
+  readonly returned: string[] = [];
 
   @MessagePattern('/library.Books/Find')
   find(@Payload() { title }: { title: string }, @Ctx() context: DrpcContext): Book {
@@ -30,6 +31,11 @@ export class LibraryController {
   @MessagePattern('/library.Books/List')
   list(): Observable<Book> {
     return from(BOOKS);
+  }
+
+  @EventPattern('/library.Books/Returned')
+  onReturn(@Payload() { title }: { title: string }): void {
+    this.returned.push(title);
   }
 }
 

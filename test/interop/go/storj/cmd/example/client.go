@@ -36,6 +36,12 @@ func call(address string) error {
 	err = conn.Invoke(ctx, "/library.Books/Find", JSON{}, &Query{Title: "Nothing"}, &book)
 	fmt.Println(drpcerr.Code(err), err)
 
+	// An event has no answer: io.EOF says that it was accepted.
+	err = conn.Invoke(ctx, "/library.Books/Returned", JSON{}, &Query{Title: "Flatland"}, &book)
+	if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("not accepted: %v", err)
+	}
+
 	return list(ctx, conn)
 }
 
