@@ -68,6 +68,21 @@ export class Greeting {
   }
 }
 
+/**
+ * Refuses the first bytes of a server that speaks another protocol. None of them can begin a frame that is known, but
+ * their lengths could announce one whose end never comes.
+ * @throws ProtocolError that names what they look like.
+ */
+export function refuseForeign(bytes: Buffer): void {
+  const shown = bytes.subarray(0, SHOWN);
+  const isHttp = shown.toString('latin1').startsWith('HTTP/');
+  // An alert: what we sent is no handshake.
+  if (!isHttp && !(shown[0] === 0x15 && shown[1] === 0x03)) return;
+  throw new ProtocolError(
+    `the server speaks ${isHttp ? 'HTTP' : 'TLS'}: "${escapeName(shown.toString('latin1'), 64)}"; expected frames of DRPC`,
+  );
+}
+
 /** Whether the first frame of a client may begin with `first`. */
 function isBeginning(first: number): boolean {
   const kind = (first >> 1) & 0x3f;

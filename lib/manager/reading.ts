@@ -5,7 +5,7 @@ import { ClosedError, DrpcError, ProtocolError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
 import { FrameReader, type FrameSink } from '../wire/frame-reader.js';
 import type { Uint64 } from '../wire/varint.js';
-import type { Greeting } from './greeting.js';
+import { refuseForeign, type Greeting } from './greeting.js';
 
 /** Bounds of a connection's reading: bytes and milliseconds. */
 export interface ReadingLimits {
@@ -152,6 +152,7 @@ export class Reading {
     this.#isReading = true;
     try {
       if (chunk && this.#greeting) chunk = this.#greet(chunk);
+      else if (chunk && this.#chunks === 1) refuseForeign(chunk);
       if (chunk) this.#reader.receive(chunk);
       while (this.#reader.isStopped && this.#pauses === 0 && !this.#isClosed) this.#reader.resume();
     } catch (error) {

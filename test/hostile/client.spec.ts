@@ -168,8 +168,9 @@ describe('servers that answer garbage', () => {
           `HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n`,
         ),
       ],
-      /unknown frame kind 36/,
+      /^the server speaks HTTP: "HTTP\/1.1 400 Bad Reque/,
     ],
+    ['an alert of TLS', [Buffer.from('15030300020246', 'hex')], /^the server speaks TLS: "\\x15\\x03/],
   ])('%s: ends the connection, and the calls with its error', async (_what, bytes, text) => {
     await serve(async (raw) => {
       await frames(raw, 3);

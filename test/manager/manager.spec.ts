@@ -1006,6 +1006,25 @@ describe('Manager: the beginning of a connection', () => {
     ]);
   });
 
+  it.each([
+    ['HTTP', 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n', '"HTTP/1.1 400 Bad Request"'],
+    ['TLS', '\x15\x03\x03\x00\x02\x02\x46', '"\\x15\\x03\\x03\\x00\\x02\\x02F"'],
+  ])('that is %s ends it for a client too, at once', (protocol, text, shown) => {
+    const peer = RawPeer.ofClient();
+    peer.send(Buffer.from(text, 'latin1'));
+    expect(peer.cause).toBe(
+      `ProtocolError: the server speaks ${protocol}: ${shown}; expected frames of DRPC`,
+    );
+  });
+
+  it('is looked at once: what comes later is taken for frames', () => {
+    const peer = RawPeer.ofClient();
+    peer.open('/x');
+    peer.send(message(1, 1));
+    peer.send(Buffer.from(`HTTP/1.1 400 Bad Request${'.'.repeat(100)}`));
+    expect(peer.cause).toContain('unknown frame kind 36');
+  });
+
   it('is nothing special for a client that is not', () => {
     const peer = RawPeer.ofClient({ preamble: false });
     peer.open('/x');
