@@ -13,45 +13,45 @@ const LEAST_MESSAGE = 4 * KIB;
 /** Bounds of one connection, of either end. Sizes in bytes, times in milliseconds. */
 export interface ConnectionLimits {
   /** Largest message that is sent. Default: 4 MiB. */
-  maxSendSize?: number;
+  maxSendSize?: number | undefined;
   /** Largest message that is received; a larger one ends its call with code 8. Default: 4 MiB. */
-  maxReceiveSize?: number;
+  maxReceiveSize?: number | undefined;
   /** Largest frame that is sent; longer messages are split. Default: 64 KiB. */
-  splitSize?: number;
+  splitSize?: number | undefined;
   /** Largest frame that is received; a larger one ends the connection. Default: 4 MiB. */
-  maximumBufferSize?: number;
+  maximumBufferSize?: number | undefined;
   /** Largest metadata of a call, encoded, and 100 bytes for each entry; larger ones end it with code 8. Default: 64 KiB. */
-  maxMetadataSize?: number;
+  maxMetadataSize?: number | undefined;
   /** Credit that each stream of a peer with windows gets. Default: 2 MiB. */
-  streamWindow?: number;
+  streamWindow?: number | undefined;
   /** Messages that may wait on a stream of a peer without windows. Default: 256. */
-  recvQueueMessages?: number;
+  recvQueueMessages?: number | undefined;
   /** Bytes that may wait on a stream of a peer without windows. Default: 2 MiB. */
-  recvQueueSize?: number;
+  recvQueueSize?: number | undefined;
   /** Bytes of received messages and metadata that a connection may hold. Default: 64 MiB. */
-  maxReceivedBytes?: number;
+  maxReceivedBytes?: number | undefined;
   /** Bytes that may wait on a stream for a source that cannot wait. Default: 16 MiB. */
-  sendQueueSize?: number;
+  sendQueueSize?: number | undefined;
   /** The same for all streams of a connection. Default: 64 MiB. */
-  maxQueuedBytes?: number;
+  maxQueuedBytes?: number | undefined;
   /** Bytes appended and not yet at the socket before senders wait. Default: 1 MiB. */
-  writerBufferSize?: number;
+  writerBufferSize?: number | undefined;
   /** Beyond this, streams that send much take turns. Default: 128 KiB. */
-  bulkSize?: number;
+  bulkSize?: number | undefined;
   /** Bytes handed to the socket at once; a larger frame goes out by itself. Default: 128 KiB. */
-  writeSize?: number;
+  writeSize?: number | undefined;
   /** Bytes that control frames may wait beyond `writerBufferSize`; more end the connection. Default: 1 MiB. */
-  controlBufferSize?: number;
+  controlBufferSize?: number | undefined;
   /** Messages of several frames that may be unfinished on the wire at once. Default: 8. */
-  maxUnfinishedMessages?: number;
+  maxUnfinishedMessages?: number | undefined;
   /** How long half a frame may take. Default: 30 s. */
-  frameTimeout?: number;
+  frameTimeout?: number | undefined;
   /** How long a full queue of a peer without windows may stop all reading. Default: 30 s. */
-  stallTimeout?: number;
+  stallTimeout?: number | undefined;
   /** How often an idle connection is pinged; 0: never. Default: 30 s. */
-  pingInterval?: number;
+  pingInterval?: number | undefined;
   /** How long a ping may stay unanswered. Default: 10 s. */
-  pingTimeout?: number;
+  pingTimeout?: number | undefined;
 }
 
 export const CONNECTION_LIMITS: Readonly<Record<keyof ConnectionLimits, NumberRule>> = {

@@ -4,7 +4,7 @@ import type { ErrorDetail } from '../errors/drpc-error.js';
 
 export interface DrpcExceptionOptions {
   /** Typed attachments for the caller; they travel in the status form only. */
-  details?: readonly ErrorDetail[];
+  details?: readonly ErrorDetail[] | undefined;
   /** The error behind this one; stays in this process. */
   cause?: unknown;
 }

@@ -38,65 +38,65 @@ import { packetInterceptors } from './packet-interceptor.js';
 /** Settings of a {@link DrpcClient}. Sizes in bytes, times in milliseconds. */
 export interface DrpcClientOptions extends ConnectionLimits, ProtoOptions {
   /** `drpc://host:port`, `drpcs://host:port` (TLS) or `drpc+unix:/path`. */
-  url?: string;
+  url?: string | undefined;
   /** Several servers that do the same work, instead of `url`. */
-  urls?: readonly string[];
+  urls?: readonly string[] | undefined;
   /** Where the server is, instead of `url`. Default: 127.0.0.1. */
-  host?: string;
+  host?: string | undefined;
   /** Default: 4000. */
-  port?: number;
+  port?: number | undefined;
   /** Path of a unix socket, instead of `url`. */
-  path?: string;
+  path?: string | undefined;
   /** What `tls.connect` takes: certificates and the like; makes TLS of `host` and `port`. */
-  tls?: ConnectionOptions;
+  tls?: ConnectionOptions | undefined;
   /** Makes each connection, instead of a socket: `nestjs-drpc/testing`, tunnels. */
-  dial?: () => Promise<Duplex>;
+  dial?: (() => Promise<Duplex>) | undefined;
   /** Resolves names. Default: `dns.lookup`. */
-  lookup?: (host: string) => Promise<readonly LookupAddress[]>;
+  lookup?: ((host: string) => Promise<readonly LookupAddress[]>) | undefined;
   /** How often a name is looked up again while its servers are well; 0: never. Default: 0. */
-  lookupInterval?: number;
+  lookupInterval?: number | undefined;
   /** Who the server is. Default: `'auto'`. */
-  peer?: PeerProfile;
+  peer?: PeerProfile | undefined;
   /** Begins each connection with `DRPC!!!1`, in TLS or before it, for servers behind drpcmigrate. Default: false. */
-  preamble?: boolean | 'beforeTls';
+  preamble?: boolean | 'beforeTls' | undefined;
   /** How long the server may take to say who it is. Default: 2 s. */
-  handshakeTimeout?: number;
+  handshakeTimeout?: number | undefined;
   /** How long connecting may take, TLS handshake included. Default: 10 s. */
-  connectTimeout?: number;
+  connectTimeout?: number | undefined;
   /** The pause after a failed attempt to connect; it doubles with each further one. Default: 100 ms. */
-  reconnectDelay?: number;
+  reconnectDelay?: number | undefined;
   /** The longest such pause. Default: 10 s. */
-  maxReconnectDelay?: number;
+  maxReconnectDelay?: number | undefined;
   /** Whether calls fail when no server can be reached; otherwise they wait. Default: true. */
-  failFast?: boolean;
+  failFast?: boolean | undefined;
   /** Calls that may wait while no server can be reached. Default: 1,000. */
-  maxQueuedCalls?: number;
+  maxQueuedCalls?: number | undefined;
   /** Connections to each server. Default: 1. */
-  connections?: number;
+  connections?: number | undefined;
   /** How calls are spread over connections. Default: `'roundRobin'`. */
-  balance?: BalancePolicy;
+  balance?: BalancePolicy | undefined;
   /** Calls that a connection carries at once. Default: as many as the server takes. */
-  maxStreamsPerConnection?: number;
+  maxStreamsPerConnection?: number | undefined;
   /** Connections to each server that carries one call at a time. Default: 100. */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /** How long such a connection, beyond `connections`, is kept for the next call; 0: for ever. Default: 60 s. */
-  idleTimeout?: number;
+  idleTimeout?: number | undefined;
   /** Time for each call, unless it brings its own. Default: Infinity. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Sent with each call. */
-  metadata?: Readonly<Metadata>;
+  metadata?: Readonly<Metadata> | undefined;
   /** For patterns that `encodings` does not name. Default: `'json'`. */
-  encoding?: EncodingName | Encoding;
+  encoding?: EncodingName | Encoding | undefined;
   /** By pattern. */
-  encodings?: Readonly<Record<string, EncodingName | Encoding>>;
+  encodings?: Readonly<Record<string, EncodingName | Encoding>> | undefined;
   /** Functions around each call; the first is the outermost. */
-  interceptors?: readonly DrpcClientInterceptor[];
+  interceptors?: readonly DrpcClientInterceptor[] | undefined;
   /** Changes each outgoing packet before it is encoded, as in Nest's own clients. */
-  serializer?: Serializer;
+  serializer?: Serializer | undefined;
   /** Changes each decoded answer, as in Nest's own clients. */
-  deserializer?: Deserializer;
+  deserializer?: Deserializer | undefined;
   /** The source of time, for tests. */
-  clock?: Clock;
+  clock?: Clock | undefined;
 }
 
 /** The numeric options that only a client has. */

@@ -20,7 +20,7 @@ export interface DrpcHealthReport {
 
 export interface DrpcHealthOptions {
   /** How long the server may take, connecting included, in ms. Default: 1 s. */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 export interface DrpcHealthCallOptions

@@ -5,16 +5,16 @@ import type { Metadata } from '../metadata/metadata.js';
 /** What a single call may bring along. */
 export interface DrpcCallOptions {
   /** Facts for the server, beside those of the client; strings, keys travel in lower case. */
-  readonly metadata?: Readonly<Metadata>;
+  readonly metadata?: Readonly<Metadata> | undefined;
   /**
    * The call ends with code 4 after so many ms; the server is told the time it has. 0: at once, Infinity: never.
    * Default: the client's.
    */
-  readonly timeout?: number;
+  readonly timeout?: number | undefined;
   /** Gives the call up when it aborts. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Default: the client's for this pattern. */
-  readonly encoding?: EncodingName | Encoding;
+  readonly encoding?: EncodingName | Encoding | undefined;
 }
 
 /** A payload and what its call brings along: for `send()` and `emit()`, whose parameters Nest has fixed. */

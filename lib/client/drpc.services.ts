@@ -20,7 +20,7 @@ export type DrpcServiceForm = 'promise' | 'observable';
 
 export interface DrpcServiceOptions<Form extends DrpcServiceForm = DrpcServiceForm> {
   /** How answers come. Default: `'promise'`. */
-  as?: Form;
+  as?: Form | undefined;
 }
 
 /** The methods of a service of protoc-gen-es, typed by its messages; `then$` is one that is named `then`. */

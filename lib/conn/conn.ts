@@ -13,11 +13,11 @@ import { RpcStream } from './rpc-stream.js';
 /** What a single call may bring along. */
 export interface CallOptions {
   /** Sent in front of the Invoke. */
-  metadata?: Readonly<Metadata>;
+  metadata?: Readonly<Metadata> | undefined;
   /** The call ends with a DeadlineError after so many ms, and the server is told the time it has. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** Gives the call up when it aborts, with its reason as cause. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** The client's end of a connection. */

@@ -29,15 +29,15 @@ export interface PeerConnOptions extends Omit<
   'role' | 'sendWindow' | 'recvWindow' | 'errorForm'
 > {
   /** Default: `'auto'`. */
-  peer?: PeerProfile;
+  peer?: PeerProfile | undefined;
   /** Credit that each stream of the server gets, at least 64 KiB. Default: 2 MiB. */
-  streamWindow?: number;
+  streamWindow?: number | undefined;
   /** How long the server may take to say who it is. Default: 2 s. */
-  handshakeTimeout?: number;
+  handshakeTimeout?: number | undefined;
   /** How often an idle connection is pinged; 0: never. Default: 30 s. */
-  pingInterval?: number;
+  pingInterval?: number | undefined;
   /** How long a ping may stay unanswered. Default: 10 s. */
-  pingTimeout?: number;
+  pingTimeout?: number | undefined;
 }
 
 export interface PeerConnHooks {

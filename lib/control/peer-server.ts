@@ -21,13 +21,13 @@ export interface PeerServerOptions extends Omit<
   'role' | 'sendWindow' | 'recvWindow' | 'errorForm'
 > {
   /** Default: `'storj'`. */
-  plainClients?: PlainClients;
+  plainClients?: PlainClients | undefined;
   /** Credit that each stream of the client gets, at least 64 KiB. Default: 2 MiB. */
-  streamWindow?: number;
+  streamWindow?: number | undefined;
   /** How often an idle connection is pinged; 0: never. Default: 30 s. */
-  pingInterval?: number;
+  pingInterval?: number | undefined;
   /** How long a ping may stay unanswered. Default: 10 s. */
-  pingTimeout?: number;
+  pingTimeout?: number | undefined;
 }
 
 /**

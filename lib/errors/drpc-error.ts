@@ -13,9 +13,9 @@ export interface DrpcErrorOptions {
   /** The error or value behind this one; stays in this process. */
   cause?: unknown;
   /** Default: none. */
-  details?: readonly ErrorDetail[];
+  details?: readonly ErrorDetail[] | undefined;
   /** The code on the wire where it is not one of 1 to 16, see {@link DrpcError.rawCode}. */
-  rawCode?: bigint;
+  rawCode?: bigint | undefined;
 }
 
 const NO_DETAILS: readonly ErrorDetail[] = Object.freeze([]);

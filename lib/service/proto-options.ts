@@ -4,41 +4,41 @@ import { unknownName } from '../errors/unknown-name.js';
 /** Services from .proto files; the options of Nest's gRPC transport, with their meaning. */
 export interface ProtoOptions {
   /** The packages whose services are meant; default: every package that is loaded. */
-  package?: string | readonly string[];
+  package?: string | readonly string[] | undefined;
   /** The .proto files, read by the optional package @grpc/proto-loader. */
-  protoPath?: string | readonly string[];
+  protoPath?: string | readonly string[] | undefined;
   /** What @grpc/proto-loader made, instead of `protoPath`. */
-  packageDefinition?: object;
+  packageDefinition?: object | undefined;
   /** How @grpc/proto-loader reads the files and what messages look like. */
-  loader?: ProtoLoaderOptions;
+  loader?: ProtoLoaderOptions | undefined;
 }
 
 /** The options of @grpc/proto-loader. */
 export interface ProtoLoaderOptions {
   /** Keep the names of fields instead of making them camelCase. Default: false. */
-  keepCase?: boolean;
+  keepCase?: boolean | undefined;
   /** Read comments in the alternate way of protobuf.js. Default: false. */
-  alternateCommentMode?: boolean;
+  alternateCommentMode?: boolean | undefined;
   /** Of two comments of a field, take the one behind it. Default: false. */
-  preferTrailingComment?: boolean;
+  preferTrailingComment?: boolean | undefined;
   /** `String` or `Number`: what 64-bit integers become. Default: objects of the package `long`. */
-  longs?: StringConstructor | NumberConstructor;
+  longs?: StringConstructor | NumberConstructor | undefined;
   /** `String`: enums become their names. Default: numbers. */
-  enums?: StringConstructor;
+  enums?: StringConstructor | undefined;
   /** `String` (base64) or `Array`: what bytes become. Default: Buffers. */
-  bytes?: StringConstructor | ArrayConstructor;
+  bytes?: StringConstructor | ArrayConstructor | undefined;
   /** Fields that are not there get their default value. Default: false. */
-  defaults?: boolean;
+  defaults?: boolean | undefined;
   /** Repeated fields that are not there become empty arrays. Default: false. */
-  arrays?: boolean;
+  arrays?: boolean | undefined;
   /** Maps that are not there become empty objects. Default: false. */
-  objects?: boolean;
+  objects?: boolean | undefined;
   /** A property for each oneof names the field that is set. Default: false. */
-  oneofs?: boolean;
+  oneofs?: boolean | undefined;
   /** Infinity and NaN become texts, and google.protobuf.Any is decoded. Default: false. */
-  json?: boolean;
+  json?: boolean | undefined;
   /** Folders in which imported files are looked for. */
-  includeDirs?: string[];
+  includeDirs?: string[] | undefined;
 }
 
 const LOADER_OPTIONS = Object.keys({

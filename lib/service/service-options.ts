@@ -6,7 +6,7 @@ import type { DescService } from './protobuf-es.types.js';
 /** Where a server has the definitions of protobuf services from. */
 export interface ServiceOptions extends ProtoOptions {
   /** Services of protoc-gen-es, for handlers that name them by texts; a handler with a descriptor needs none. */
-  services?: readonly DescService[];
+  services?: readonly DescService[] | undefined;
 }
 
 /** The names of the options. */

@@ -29,43 +29,43 @@ import type { DrpcListener } from './listener.js';
 /** Settings of a {@link DrpcServer}. Sizes in bytes, times in milliseconds. */
 export interface DrpcServerOptions extends ConnectionLimits, ServiceOptions {
   /** `drpc://host:port`, `drpcs://host:port` (with `tls`) or `drpc+unix:/path`. */
-  url?: string;
+  url?: string | undefined;
   /** Address to bind, instead of `url`. Default: 127.0.0.1. */
-  host?: string;
+  host?: string | undefined;
   /** Port to bind, instead of `url`; 0: any free one. Default: 4000. */
-  port?: number;
+  port?: number | undefined;
   /** Path of a unix socket, instead of `url`. */
-  path?: string;
+  path?: string | undefined;
   /** Certificate, key and what else `tls.createServer` takes; makes TLS of `host` and `port`. */
-  tls?: TlsOptions;
+  tls?: TlsOptions | undefined;
   /** Where connections come from, instead of a socket: `createInMemoryNetwork()` of `nestjs-drpc/testing`. */
-  listener?: DrpcListener;
+  listener?: DrpcListener | undefined;
   /** How long `close()` lets calls and events in flight finish. Default: 10 s. */
-  gracePeriod?: number;
+  gracePeriod?: number | undefined;
   /** How clients are treated that are not of this library: form of errors, windows. Default: `'storj'`. */
-  plainClients?: PlainClients;
+  plainClients?: PlainClients | undefined;
   /** What to do with the text `DRPC!!!1` at the beginning of a connection, in TLS or before it. Default: `'accept'`. */
-  preamble?: 'accept' | 'require' | 'off' | 'beforeTls';
+  preamble?: 'accept' | 'require' | 'off' | 'beforeTls' | undefined;
   /** Leaves out handlers that are not pinned to `DRPC_TRANSPORT`. Default: false. */
-  strictTransport?: boolean;
+  strictTransport?: boolean | undefined;
   /** Passes errors of a handler's own DRPC calls on to its caller. Default: false. */
-  forwardErrors?: boolean;
+  forwardErrors?: boolean | undefined;
   /** Encodings by pattern, where a handler does not name its own. Default: `'json'` for all. */
-  encodings?: Readonly<Record<string, EncodingName | Encoding>>;
+  encodings?: Readonly<Record<string, EncodingName | Encoding>> | undefined;
   /** Connections at once; further ones are closed. Default: Infinity. */
-  maxConnections?: number;
+  maxConnections?: number | undefined;
   /** Streams of a connection that may be open or running at once. Default: 1,000. */
-  maxStreams?: number;
+  maxStreams?: number | undefined;
   /** Handlers of all connections that may run at once, events included. Default: 10,000. */
-  maxHandlers?: number;
+  maxHandlers?: number | undefined;
   /** Bytes of received messages that all connections may hold. Default: 512 MiB. */
-  maxServerReceivedBytes?: number;
+  maxServerReceivedBytes?: number | undefined;
   /** Bytes that may wait to be sent on all connections. Default: 1 GiB. */
-  maxServerQueuedBytes?: number;
+  maxServerQueuedBytes?: number | undefined;
   /** Longest name of an rpc. Default: 4 KiB. */
-  maxPatternLength?: number;
+  maxPatternLength?: number | undefined;
   /** How long a TLS handshake may take. Default: 10 s. */
-  tlsHandshakeTimeout?: number;
+  tlsHandshakeTimeout?: number | undefined;
 }
 
 /** `'beforeTls'` is to accept it in front of a TLS handshake as well. */

@@ -15,11 +15,11 @@ export interface DrpcStreamOptions {
    * `'observable'`: messages are pushed as they come. `'iterable'`: they are pulled, and the pace of the loop
    * reaches the sender. Default: `'observable'`.
    */
-  as?: 'observable' | 'iterable';
+  as?: 'observable' | 'iterable' | undefined;
   /** A class with the decorators of class-validator: each message becomes an instance of it, or ends the call. */
-  type?: Type<object>;
+  type?: Type<object> | undefined;
   /** class-validator's options, such as `{ whitelist: true }`. */
-  validation?: Readonly<Record<string, unknown>>;
+  validation?: Readonly<Record<string, unknown>> | undefined;
 }
 
 const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionContext) => {

@@ -32,7 +32,9 @@ function optionsOf(file: string): Map<string, Option> {
   const found = new Map<string, Option>();
   const property = /\/\*\* ((?:(?!\*\/)[^])*?)\s*\*\/\n {2}(?:readonly )?(\w+)\?: ([^;]+);/g;
   for (const [, doc, name, type] of text.matchAll(property)) {
-    found.set(name!, { doc: doc!.replace(/\s*\n\s*\* ?/g, ' ').trim(), type: type! });
+    // That each may be `undefined` is not worth a word in every row.
+    const [, shown] = /^\(?(.+?)\)? \| undefined$/.exec(type!)!;
+    found.set(name!, { doc: doc!.replace(/\s*\n\s*\* ?/g, ' ').trim(), type: shown! });
   }
   return found;
 }

@@ -124,6 +124,30 @@ describe('the packed package', () => {
     expect(said.trim().split('\n')).toEqual([expect.stringMatching(/^wrong\.mts.* 'NoSuchName'/)]);
   }, 120_000);
 
+  it('takes undefined for every option, as an application has it that knows exact optional properties', async () => {
+    const code = `
+      import type * as drpc from 'nestjs-drpc';
+      import type * as core from 'nestjs-drpc/core';
+      type Undefined<T> = { [Name in keyof Required<T>]: undefined };
+      export const take = (
+        _client: drpc.DrpcClientOptions,
+        _server: drpc.DrpcServerOptions,
+        _loader: drpc.ProtoLoaderOptions,
+        _call: drpc.DrpcCallOptions,
+        _service: drpc.DrpcServiceOptions,
+        _health: drpc.DrpcHealthCallOptions,
+        _stream: drpc.DrpcStreamOptions,
+        _exception: drpc.DrpcExceptionOptions,
+        _conn: core.CallOptions,
+        _error: core.DrpcErrorOptions,
+      ): void => {};
+      type Each<T> = { [At in keyof T]: Undefined<T[At]> };
+      export const give = (...all: Each<Parameters<typeof take>>): void => take(...all);
+    `;
+    const said = await app.typeCheck({ 'exact.mts': code }, '--exactOptionalPropertyTypes');
+    expect(said).toBe('');
+  }, 120_000);
+
   it.each<[string, string, string, string]>([
     ['.proto files', 'proto', `{ protoPath: ${JSON.stringify(greeterProto)} }`, "getService('Greeter')"],
     ['protoc-gen-es', 'desc', '{ services: [Greeter] }', "service(Greeter, { as: 'observable' })"],

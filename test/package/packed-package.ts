@@ -73,13 +73,13 @@ export class InstalledPackage {
     return JSON.parse(stdout);
   }
 
-  /** Type-checks files of code against the declarations of the package; what tsc has to say. */
-  async typeCheck(sources: Readonly<Record<string, string>>): Promise<string> {
+  /** Type-checks files of code against the declarations of the package, `more` flags on; what tsc has to say. */
+  async typeCheck(sources: Readonly<Record<string, string>>, ...more: string[]): Promise<string> {
     for (const [file, code] of Object.entries(sources)) await this.write(file, code);
     const tsc = join(root, 'node_modules/typescript/bin/tsc');
     const flags = ['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext', '--types', 'node'];
     const types = ['--typeRoots', join(root, 'node_modules/@types')];
-    const args = [tsc, ...flags, ...types, '--ignoreConfig', ...Object.keys(sources)];
+    const args = [tsc, ...flags, ...more, ...types, '--ignoreConfig', ...Object.keys(sources)];
     return run(process.execPath, args, { cwd: this.folder }).then(
       ({ stdout }) => stdout,
       ({ stdout, stderr }: { stdout: string; stderr: string }) => stdout + stderr,
