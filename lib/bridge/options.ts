@@ -1,4 +1,3 @@
-import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import { escapeName } from '../errors/escape.js';
 import { typeName } from '../errors/type-name.js';
 import { unknownName } from '../errors/unknown-name.js';
@@ -71,25 +70,6 @@ export function methodsOption<T extends object>(
   const missing = given && methods.find((method) => typeof given[method] !== 'function');
   if (missing === undefined) return given;
   throw new TypeError(`option ${name} has no method ${missing}: must be ${kind}`);
-}
-
-/**
- * The settings of TLS, tried: certificates and keys that can not be read are found here, not by the first connection.
- * @throws TypeError with what OpenSSL says of them.
- */
-export function tlsOption<T extends SecureContextOptions>(name: string, value: T | undefined): T | undefined {
-  const tls = objectOption(name, value);
-  if (tls === undefined || 'secureContext' in tls) return tls;
-  try {
-    createSecureContext(tls);
-  } catch (cause) {
-    const { reason, message, code } = cause as NodeJS.ErrnoException & { reason?: string };
-    throw new TypeError(
-      `option ${name} can not be used, ${reason ?? message} (${code}): must be what tls.createSecureContext takes`,
-      { cause },
-    );
-  }
-  return tls;
 }
 
 /** @throws TypeError for a name that is no option: a limit that is misspelt would not hold. */

@@ -17,9 +17,9 @@ import {
   numberOption,
   objectOption,
   textOption,
-  tlsOption,
   type NumberRule,
 } from '../bridge/options.js';
+import { tlsOption } from '../bridge/tls-option.js';
 import { checkedSocketPath, DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
 import type { Clock } from '../clock/clock.js';
 import type { PeerProfile } from '../control/peer-conn.js';

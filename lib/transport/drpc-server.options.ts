@@ -15,10 +15,10 @@ import {
   numberOption,
   objectOption,
   textOption,
-  tlsOption,
   type NumberRule,
 } from '../bridge/options.js';
 import { MAX_PATTERN_LENGTH } from '../bridge/pattern.js';
+import { tlsOption } from '../bridge/tls-option.js';
 import { checkedSocketPath, DEFAULT_HOST, DEFAULT_PORT, parseDrpcUrl } from '../bridge/url.js';
 import { CONTROL_RPC } from '../control/control-message.js';
 import type { PlainClients } from '../control/peer-server.js';

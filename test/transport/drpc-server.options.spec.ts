@@ -97,8 +97,9 @@ describe('resolveServerOptions', () => {
     ],
     [
       { tls: { cert: 'none', key: 'none' } },
-      'option tls can not be used, no start line (ERR_OSSL_PEM_NO_START_LINE): must be what tls.createSecureContext takes',
+      'option tls.cert has no "-----BEGIN …" in its 4 bytes: must be the content of a PEM file, not its path',
     ],
+    [{ tls: { cert: TLS.cert } }, 'option tls has cert without key: must have both'],
     [
       { url: 'drpc+unix:/a', tls: TLS },
       'option url is "drpc+unix:/a" with option tls: must be drpcs://host:port then',
