@@ -17,16 +17,16 @@ export interface DrpcAddress {
 
 /**
  * Reads `drpc://host:port`, `drpcs://host:port` (TLS) or `drpc+unix:/path`.
- * @throws TypeError that shows the URL and the forms there are.
+ * @throws TypeError naming the option, the URL and the forms there are.
  */
-export function parseDrpcUrl(text: string): DrpcAddress {
+export function parseDrpcUrl(option: string, text: string): DrpcAddress {
   const unix = /^drpc\+unix:(?:\/\/)?(\/.*)$/.exec(text);
-  if (unix) return { path: checkedSocketPath('url', decoded(unix[1]!, text)), isTls: false };
+  if (unix) return { path: checkedSocketPath(option, decoded(option, unix[1]!, text)), isTls: false };
   const match = /^(drpcs?):\/\/(?:\[([0-9a-fA-F:.%]+)\]|([^/:@?#[\]\s]+))(?::(\d{1,5}))?\/?$/.exec(text);
   const port = match?.[4] === undefined ? DEFAULT_PORT : Number(match[4]);
   if (!match || port > 65_535) {
     throw new TypeError(
-      `url is "${escapeName(text)}": must be drpc://host:port, drpcs://host:port or drpc+unix:/path`,
+      `option ${option} is "${escapeName(text)}": must be drpc://host:port, drpcs://host:port or drpc+unix:/path`,
     );
   }
   return { host: match[2] ?? match[3], port, isTls: match[1] === 'drpcs' };
@@ -45,15 +45,13 @@ export function checkedSocketPath(option: string, path: string): string {
   );
 }
 
-function decoded(path: string, url: string): string {
+function decoded(option: string, path: string, url: string): string {
   try {
     return decodeURIComponent(path);
   } catch (cause) {
     throw new TypeError(
-      `url is "${escapeName(url)}": what stands behind each % must be two hexadecimal digits of UTF-8`,
-      {
-        cause,
-      },
+      `option ${option} is "${escapeName(url)}": what stands behind each % must be two hexadecimal digits of UTF-8`,
+      { cause },
     );
   }
 }

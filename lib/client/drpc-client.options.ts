@@ -230,7 +230,7 @@ function resolveAddresses(options: DrpcClientOptions): Address[] {
 
 function toAddress(name: string, value: unknown, tls: ConnectionOptions | undefined): Address {
   const url = textOption(name, value) ?? '';
-  const { host = '', port = 0, path = '', isTls } = parseDrpcUrl(url);
+  const { host = '', port = 0, path = '', isTls } = parseDrpcUrl(name, url);
   if (tls && !isTls) {
     throw new TypeError(`option ${name} is "${url}" with option tls: must be drpcs://host:port then`);
   }

@@ -160,7 +160,7 @@ function resolveAddress(options: DrpcServerOptions): ResolvedServerOptions['addr
   }
   if (path !== undefined) return { path: checkedSocketPath('path', path) };
   if (url === undefined) return { host: host ?? DEFAULT_HOST, port: port ?? DEFAULT_PORT };
-  const address = parseDrpcUrl(url);
+  const address = parseDrpcUrl('url', url);
   if (address.isTls && !options.tls) {
     throw new TypeError(
       `option url is "${url}" without option tls: a TLS server needs a certificate and its key`,

@@ -14,7 +14,7 @@ describe('parseDrpcUrl', () => {
     ['drpc+unix:///run/a.sock', { path: '/run/a.sock', isTls: false }],
     ['drpc+unix:/run/a%20b.sock', { path: '/run/a b.sock', isTls: false }],
   ])('reads %s', (url, address) => {
-    expect(parseDrpcUrl(url)).toEqual(address);
+    expect(parseDrpcUrl('url', url)).toEqual(address);
   });
 
   it.each([
@@ -33,15 +33,17 @@ describe('parseDrpcUrl', () => {
     'drpc+unix:relative.sock',
     'drpcs+unix:/run/a.sock',
   ])('refuses %j and says what there is', (url) => {
-    expect(() => parseDrpcUrl(url)).toThrow(
-      new TypeError(`url is "${url}": must be drpc://host:port, drpcs://host:port or drpc+unix:/path`),
+    expect(() => parseDrpcUrl('urls[1]', url)).toThrow(
+      new TypeError(
+        `option urls[1] is "${url}": must be drpc://host:port, drpcs://host:port or drpc+unix:/path`,
+      ),
     );
   });
 
   it('refuses what cannot be decoded', () => {
-    expect(() => parseDrpcUrl('drpc+unix:/run/a%zz')).toThrow(
+    expect(() => parseDrpcUrl('url', 'drpc+unix:/run/a%zz')).toThrow(
       new TypeError(
-        'url is "drpc+unix:/run/a%zz": what stands behind each % must be two hexadecimal digits of UTF-8',
+        'option url is "drpc+unix:/run/a%zz": what stands behind each % must be two hexadecimal digits of UTF-8',
       ),
     );
   });
@@ -61,7 +63,7 @@ describe('checkedSocketPath', () => {
   ])('refuses a longer one, which the system would cut: %s', (_, path, size) => {
     const rule = `of ${size} bytes: the path of a unix socket has at most ${most}`;
     expect(() => checkedSocketPath('path', path)).toThrow(rule);
-    expect(() => parseDrpcUrl(`drpc+unix:${path}`)).toThrow(rule);
+    expect(() => parseDrpcUrl('url', `drpc+unix:${path}`)).toThrow(rule);
     expect(() => new DrpcServer({ path })).toThrow(rule);
     expect(() => new DrpcClient({ path })).toThrow(rule);
   });

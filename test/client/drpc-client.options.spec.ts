@@ -69,7 +69,10 @@ describe('The options of a DrpcClient', () => {
   });
 
   it.each<[unknown, RegExp]>([
-    [{ url: 'http://a:1' }, /^url is "http:\/\/a:1": must be drpc:\/\/host:port/],
+    [{ url: 'http://a:1' }, /^option url is "http:\/\/a:1": must be drpc:\/\/host:port/],
+    [{ urls: ['drpc://a', 'b:4000'] }, /^option urls\[1\] is "b:4000": must be drpc:\/\/host:port/],
+    [{ urls: ['drpc+unix:/%zz'] }, /^option urls\[0\] is .+: what stands behind each %/],
+    [{ urls: ['drpc+unix:/' + 'x'.repeat(200)] }, /^option urls\[0\] is .+, of 201 bytes: the path of/],
     [{ url: 'drpc://a:0' }, /^option url is "drpc:\/\/a:0": port 0 can only be listened on$/],
     [{ url: '' }, /^option url is "": must be text/],
     [{ url: 5 }, /^option url is 5: must be text/],

@@ -73,7 +73,7 @@ describe('resolveServerOptions', () => {
     [{ url: '' }, 'option url is "": must be text that is not empty'],
     [
       { url: 'http://x' },
-      'url is "http://x": must be drpc://host:port, drpcs://host:port or drpc+unix:/path',
+      'option url is "http://x": must be drpc://host:port, drpcs://host:port or drpc+unix:/path',
     ],
     [
       { url: 'drpcs://localhost' },
