@@ -1,5 +1,6 @@
 import type { DrpcError } from '../errors/drpc-error.js';
-import { escapeName } from '../errors/escape.js';
+import { typeName } from '../errors/type-name.js';
+import { unknownName } from '../errors/unknown-name.js';
 
 /** What a client tells those who listen with `on()`. */
 export interface DrpcClientEvents {
@@ -28,12 +29,14 @@ export class ClientListeners {
     this.#failed = failed;
   }
 
-  /** @throws TypeError for an event that there is not. */
+  /** @throws TypeError for an event that there is not, and for a listener that is none. */
   add<E extends keyof DrpcClientEvents>(event: E, listener: DrpcClientEvents[E]): void {
-    const listeners = this.#listeners[event] as Set<DrpcClientEvents[E]> | undefined;
-    if (listeners) return void listeners.add(listener);
-    const known = Object.keys(this.#listeners).join(', ');
-    throw new TypeError(`event "${escapeName(String(event))}" is not known: there are ${known}`);
+    const known = Object.keys(this.#listeners);
+    if (!known.includes(event)) throw new TypeError(unknownName('event', String(event), known));
+    if (typeof listener !== 'function') {
+      throw new TypeError(`the listener of "${event}" is ${typeName(listener)}: must be a function`);
+    }
+    this.#listeners[event].add(listener);
   }
 
   tell<E extends keyof DrpcClientEvents>(event: E, ...args: Parameters<DrpcClientEvents[E]>): void {

@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net';
 import type { DrpcError } from '../errors/drpc-error.js';
+import { unknownName } from '../errors/unknown-name.js';
 import type { DrpcPeer } from './drpc-peer.js';
 
 /** What a {@link DrpcServer} tells with `on`. */
@@ -17,3 +18,17 @@ export type DrpcServerEvents = {
   /** It has closed. */
   close: () => void;
 };
+
+const EVENTS = Object.keys({
+  listening: true,
+  connection: true,
+  disconnect: true,
+  error: true,
+  overload: true,
+  close: true,
+} satisfies Record<keyof DrpcServerEvents, true>);
+
+/** Nest's `app.on()` takes any name. @throws TypeError for an event that there is not. */
+export function assertServerEvent(event: string): void {
+  if (!EVENTS.includes(event)) throw new TypeError(unknownName('event', String(event), EVENTS));
+}

@@ -13,7 +13,7 @@ import { MemoryBudget } from '../manager/memory-budget.js';
 import { ConnectionSet } from './connection-set.js';
 import { Dispatcher } from './dispatcher.js';
 import type { DrpcContext } from './drpc.context.js';
-import type { DrpcServerEvents } from './drpc-events.js';
+import { assertServerEvent, type DrpcServerEvents } from './drpc-events.js';
 import type { DrpcPeer } from './drpc-peer.js';
 import {
   resolveServerOptions,
@@ -131,10 +131,12 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     return this.#closing;
   }
 
+  /** @throws TypeError for an event that there is not. */
   on<
     EventKey extends keyof DrpcServerEvents = keyof DrpcServerEvents,
     EventCallback extends DrpcServerEvents[EventKey] = DrpcServerEvents[EventKey],
   >(event: EventKey, callback: EventCallback): this {
+    assertServerEvent(event);
     this.#events.on(event, callback);
     return this;
   }

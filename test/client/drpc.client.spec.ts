@@ -770,7 +770,14 @@ describe('The life of a DrpcClient', () => {
   it('refuses to listen for what never happens', async () => {
     const client = await lost();
     expect(() => client.on('connected' as 'connect', () => undefined)).toThrow(
-      'event "connected" is not known: there are connect, disconnect, reconnecting, error',
+      'event connected is not known, did you mean connect? There are connect, disconnect, error, reconnecting',
+    );
+  });
+
+  it('refuses a listener that is none', async () => {
+    const client = await lost();
+    expect(() => client.on('connect', undefined as never)).toThrow(
+      new TypeError('the listener of "connect" is undefined: must be a function'),
     );
   });
 

@@ -238,6 +238,19 @@ describe('DrpcServer.status and .on', () => {
   });
 });
 
+describe('DrpcServer.on', () => {
+  it('refuses what never happens, of which app.on() takes any name', async () => {
+    const module = await Test.createTestingModule({}).compile();
+    const app = module.createNestMicroservice({ strategy: new DrpcServer({ port: 0 }) });
+    expect(() => app.on('disconnected', () => undefined) as unknown).toThrow(
+      new TypeError(
+        'event disconnected is not known, did you mean disconnect? There are close, connection, disconnect, error, listening',
+      ),
+    );
+    await app.close();
+  });
+});
+
 describe('DrpcServer.unwrap', () => {
   it('gives the net.Server, the tls.Server, or the listener', async () => {
     const tcp = await TestService.start([]);
