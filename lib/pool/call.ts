@@ -49,6 +49,8 @@ export interface CallHost {
   hold(call: Call): void;
   /** Forgets a call that pauses or waits for a connection. */
   withdraw(call: Call): void;
+  /** What a call fails with whose time is up while it waits. */
+  waitedTooLong(): DeadlineError;
 }
 
 /** So often a call is sent again after refusals. */
@@ -244,7 +246,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   wait(): void {
     const left = this.#timeLeft();
     if (left === undefined) return;
-    this.#timer = this.#host.clock.after(Math.max(left, 0), () => this.#fail(new DeadlineError()));
+    this.#timer = this.#host.clock.after(Math.max(left, 0), () => this.#fail(this.#host.waitedTooLong()));
   }
 
   /** @internal There is no connection for this call, nor will there be. */

@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import type { Clock, Timer } from '../clock/clock.js';
 import { KeepAlive } from '../clock/keep-alive.js';
 import { DrpcCode } from '../errors/codes.js';
-import { ClosedError, DrpcError } from '../errors/drpc-error.js';
+import { ClosedError, DeadlineError, DrpcError } from '../errors/drpc-error.js';
 import { formatAddress, type Address } from './address.js';
 import type { BackoffOptions } from './backoff.js';
 import { Balancer, type Balanced } from './balancer.js';
@@ -191,6 +191,13 @@ export class ConnectionPool implements CallHost, EndpointHost {
     this.#waiting.delete(call);
     this.#pausing.delete(call);
     this.#watchWaiting();
+  }
+
+  waitedTooLong(): DeadlineError {
+    if (this.#open > 0) return new DeadlineError();
+    return new DeadlineError('deadline exceeded before a server could be reached', {
+      cause: this.#lastError,
+    });
   }
 
   #wait(call: Call): void {

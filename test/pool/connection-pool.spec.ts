@@ -468,8 +468,35 @@ describe('ConnectionPool that waits rather than fails', () => {
     const { seen } = client.start('echo', 1, { timeout: 1000 });
     await failed;
     client.clock.advance(1000);
-    expect(seen.events).toEqual([expect.objectContaining({ name: 'DeadlineError', code: 4 })]);
+    expect(seen.events).toEqual([
+      expect.objectContaining({
+        name: 'DeadlineError',
+        code: 4,
+        message: 'deadline exceeded before a server could be reached',
+        cause: expect.objectContaining({ message: 'cannot connect to dial()' }),
+      }),
+    ]);
     expect(client.pool.waiting).toBe(0);
+  });
+
+  it('knows no cause as long as the first attempt is under way', () => {
+    const client = new TestPool({ addresses: [CUSTOM], dial: () => new Promise(() => undefined) });
+    const { seen } = client.start('echo', 1, { timeout: 1000 });
+    client.clock.advance(1000);
+    const [error] = seen.events;
+    expect(error).toMatchObject({ message: 'deadline exceeded before a server could be reached' });
+    expect(error).not.toHaveProperty('cause');
+  });
+
+  it('does not blame the network for a call that waits for room', async () => {
+    const server = await serve({ connection: { maxStreams: 1 } });
+    const client = new TestPool({ addresses: [server.address], failFast: false });
+    await client.pool.connect();
+    client.start('hang', 1);
+    const { seen } = client.start('hang', 2, { timeout: 1000 });
+    expect(client.pool.waiting).toBe(1);
+    client.clock.advance(1000);
+    expect(seen.events).toEqual([expect.objectContaining({ code: 4, message: 'deadline exceeded' })]);
   });
 
   it('stops trying when nobody waits any more', async () => {
