@@ -70,7 +70,7 @@ export function outgoingCall(
 /** The call as the pool takes it. @throws DrpcError (code 3) when its payload has no form in its encoding. */
 export function callSpec({ rpc, data, encoding, metadata, timeout, signal }: DrpcOutgoingCall): CallSpec {
   const source = requestFeed(data, rpc, encoding);
-  const payload = source ? undefined : kept(marshal(data, rpc, encoding));
+  const payload = source ? undefined : kept(marshal(data, rpc, encoding, reasonOf));
   return { rpc, encoding, payload, source, metadata, timeout, signal };
 }
 
@@ -131,14 +131,28 @@ function kept(payload: Payload): Payload {
   return typeof payload === 'string' && payload.length > LONG_TEXT ? Buffer.from(payload) : payload;
 }
 
-function marshal(value: unknown, rpc: string, encoding: Encoding): Payload {
+/**
+ * @param reason what the error says of its cause. The error of a request stream goes to the service, and foreign texts
+ * stay here: there it says nothing.
+ */
+function marshal(
+  value: unknown,
+  rpc: string,
+  encoding: Encoding,
+  reason: (cause: unknown) => string = () => '',
+): Payload {
   try {
     return marshalChecked(encoding, value);
   } catch (cause) {
     throw new DrpcError(
       DrpcCode.InvalidArgument,
-      `the request of rpc "${escapeName(rpc)}" can not be encoded as ${escapeName(encoding.name)}`,
+      `the request of rpc "${escapeName(rpc)}" can not be encoded as ${escapeName(encoding.name)}${reason(cause)}`,
       { cause },
     );
   }
+}
+
+/** In one line: JSON.stringify() tells of a circle in several. */
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error ? `: ${escapeName(cause.message.replace(/\s+/g, ' '))}` : '';
 }

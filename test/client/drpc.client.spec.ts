@@ -265,19 +265,35 @@ describe('DrpcClient.send', () => {
     circle.self = circle;
     await expect(firstValueFrom(client.send('echo', circle))).rejects.toMatchObject({
       code: DrpcCode.InvalidArgument,
-      message: 'the request of rpc "echo" can not be encoded as json',
+      message: expect.stringMatching(
+        /^the request of rpc "echo" can not be encoded as json: Converting circular structure to JSON [^\n]*'self'/,
+      ),
       cause: expect.any(TypeError),
     });
+    await expect(client.call('echo', { id: 1n })).rejects.toThrow(
+      'the request of rpc "echo" can not be encoded as json: Do not know how to serialize a BigInt',
+    );
+    const odd = {
+      toJSON: () => {
+        throw 'a text';
+      },
+    };
+    await expect(client.call('echo', odd)).rejects.toThrow(/as json$/);
   });
 
   it('refuses what an encoding gives that is neither bytes nor text, and counts no size for it', async () => {
     const client = await connect([TestController]);
     const encoding: Encoding = { name: 'own', marshal: () => 5 as never, unmarshal: () => undefined };
-    for (const data of [1, of(1, 2)]) {
+    const cause = new TypeError('own encoding: marshal() gave a number: must be a Uint8Array or a string');
+    for (const [data, reason] of [
+      [1, `: ${cause.message}`],
+      // It goes to the service, and foreign texts stay here.
+      [of(1, 2), ''],
+    ]) {
       await expect(client.call('echo', data, { encoding })).rejects.toMatchObject({
         code: DrpcCode.InvalidArgument,
-        message: 'the request of rpc "echo" can not be encoded as own',
-        cause: new TypeError('own encoding: marshal() gave a number: must be a Uint8Array or a string'),
+        message: `the request of rpc "echo" can not be encoded as own${reason as string}`,
+        cause,
       });
     }
     expect(await client.call('echo', 'fine')).toBe('fine');

@@ -581,13 +581,15 @@ describe('errors of the caller', () => {
     const { client, tap } = await start();
     await expect(client.call('method', 1n)).rejects.toMatchObject({
       code: DrpcCode.InvalidArgument,
-      message: 'the request of rpc "method" can not be encoded as json',
+      message:
+        'the request of rpc "method" can not be encoded as json: Do not know how to serialize a BigInt',
     });
     expect(tap.duplexes).toHaveLength(0);
     expect((await outcome(client, 'what came', of(1, 1n))).error).toMatchObject({
       code: DrpcCode.InvalidArgument,
     });
     await log.seen('got 1');
+    // What the encoding said stays here.
     await log.seen('failed: DrpcError 3 the request of rpc "what came" can not be encoded as json');
   });
 
