@@ -5,8 +5,11 @@ import { DrpcClient } from './drpc.client.js';
 export interface DrpcClientProvider<Name extends string | symbol | undefined = undefined> {
   readonly name: Name;
   readonly customClass: typeof DrpcClient;
-  readonly options: DrpcClientOptions;
+  readonly options: Given<DrpcClientOptions>;
 }
+
+/** Without those that are `undefined`, which are none of what `@Client()` takes where TypeScript is exact about them. */
+type Given<Options> = { [Name in keyof Options]: Exclude<Options[Name], undefined> };
 
 /**
  * The entry for `ClientsModule.register()`, with options that an editor knows and the compiler checks; without
@@ -22,5 +25,6 @@ export function drpcClient({
   name,
   ...options
 }: DrpcClientOptions & { name?: string | symbol }): DrpcClientProvider<string | symbol | undefined> {
-  return { name, customClass: DrpcClient, options };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { name, customClass: DrpcClient, options: Object.fromEntries(given) };
 }

@@ -67,7 +67,11 @@ describe('drpcClient', () => {
 
   it('keeps the name apart from the options', () => {
     const name = Symbol('name');
-    expect(drpcClient({ name, port: 5 })).toEqual({ name, customClass: DrpcClient, options: { port: 5 } });
+    expect(drpcClient({ name, port: 5, url: undefined })).toStrictEqual({
+      name,
+      customClass: DrpcClient,
+      options: { port: 5 },
+    });
     expect(drpcClient({ port: 5 }).name).toBeUndefined();
   });
 });

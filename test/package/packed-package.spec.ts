@@ -128,6 +128,13 @@ describe('the packed package', () => {
     const code = `
       import type * as drpc from 'nestjs-drpc';
       import type * as core from 'nestjs-drpc/core';
+      import { Client, ClientProxyFactory, ClientsModule } from '@nestjs/microservices';
+      import { drpcClient } from 'nestjs-drpc';
+      export const nest = [
+        ClientsModule.register([drpcClient({ name: 'A', url: undefined })]),
+        ClientProxyFactory.create(drpcClient({ url: undefined })),
+        Client(drpcClient({ url: undefined })),
+      ];
       type Undefined<T> = { [Name in keyof Required<T>]: undefined };
       export const take = (
         _client: drpc.DrpcClientOptions,
