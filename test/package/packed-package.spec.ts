@@ -124,6 +124,20 @@ describe('the packed package', () => {
     expect(said.trim().split('\n')).toEqual([expect.stringMatching(/^wrong\.mts.* 'NoSuchName'/)]);
   }, 120_000);
 
+  it('opens its doors to TypeScript that looks for modules as before there were exports', async () => {
+    const code = `
+      import { DrpcServer } from 'nestjs-drpc';
+      import { DrpcError } from 'nestjs-drpc/core';
+      import { badRequest } from 'nestjs-drpc/protobuf';
+      import { createInMemoryNetwork } from 'nestjs-drpc/testing';
+      export const doors = [DrpcServer, DrpcError, badRequest, createInMemoryNetwork] as const;
+    `;
+    const flags = ['--module', 'commonjs', '--moduleResolution', 'node10', '--ignoreDeprecations', '6.0'];
+    // Other packages have doors of their own that it does not find.
+    const said = await appWithOptional.typeCheck({ 'node10.ts': code }, ...flags, '--skipLibCheck');
+    expect(said).toBe('');
+  }, 120_000);
+
   it('takes undefined for every option, as an application has it that knows exact optional properties', async () => {
     const code = `
       import type * as drpc from 'nestjs-drpc';
