@@ -25,6 +25,7 @@ import { of, retry, throwError, timer, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { codeOfHttpStatus } from '../../lib/bridge/http-status.js';
 import { JoinedApps } from '../e2e/helpers/joined-apps.js';
+import { TestClock } from '../pool/helpers/test-clock.js';
 import { pem, TestService } from '../transport/helpers/test-service.js';
 import { describePage } from './docs-page.js';
 
@@ -201,6 +202,29 @@ describe('the interceptor that tries again', () => {
     await expect(client.call('price')).rejects.toMatchObject({ code: 5 });
     await expect(client.call('order')).rejects.toMatchObject({ code: 14 });
     expect(seen.splice(0)).toEqual(['price', 'order']);
+  });
+});
+
+describe('the time of a call that is tried again', () => {
+  it.each<[string, number | undefined, number]>([
+    ['is that of the whole, which its attempts share', undefined, 1000],
+    ['is that of each attempt, where it is handed on with one', 500, 4 * 500],
+  ])('%s', async (_what, timeout, expected) => {
+    const clock = new TestClock();
+    const again: DrpcClientInterceptor = (call, next) =>
+      next(timeout === undefined ? call : { ...call, timeout }).pipe(retry(3));
+    const dial = () => new Promise<never>(() => undefined);
+    const client = new DrpcClient({ clock, dial, timeout: 1000, interceptors: [again] });
+    onTestFinished(() => client.close());
+    const begun = clock.now();
+    let ended: number | undefined;
+    void client.call('stock').catch(() => (ended = clock.now()));
+    while (ended === undefined) {
+      clock.advance(10);
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+    expect(ended - begun).toBeGreaterThanOrEqual(expected);
+    expect(ended - begun).toBeLessThanOrEqual(expected + 50);
   });
 });
 
