@@ -159,6 +159,15 @@ const bigJson: Encoding = {
     ),
 };
 
+class Account {
+  name = 'mine';
+  #balance = 7;
+
+  get balance(): number {
+    return this.#balance;
+  }
+}
+
 describe('the recipe for encodings', () => {
   @Controller()
   class FileController {
@@ -196,6 +205,10 @@ describe('the recipe for encodings', () => {
     ['Date', new Date(0), '1970-01-01T00:00:00.000Z'],
     ['Map', new Map([[1, 2]]), {}],
     ['Set', new Set([1]), {}],
+    ['Error', new Error('lost'), {}],
+    ['RegExp', /lost/, {}],
+    ['an object with private fields', new Account(), { name: 'mine' }],
+    ['a Map in an object', { map: new Map([[1, 2]]) }, { map: {} }],
     ['Buffer', Buffer.from('a'), { type: 'Buffer', data: [97] }],
     ['Uint8Array', new Uint8Array([97]), { 0: 97 }],
     ['undefined', undefined, undefined],
