@@ -12,11 +12,19 @@ import {
   type ArgumentsHost,
 } from '@nestjs/common';
 import { APP_FILTER, BaseExceptionFilter, NestFactory } from '@nestjs/core';
-import { BaseRpcExceptionFilter, ClientsModule, MessagePattern, Payload } from '@nestjs/microservices';
+import {
+  BaseRpcExceptionFilter,
+  ClientsModule,
+  Ctx,
+  EventPattern,
+  MessagePattern,
+  Payload,
+} from '@nestjs/microservices';
 import {
   DrpcClient,
   drpcClient,
   DrpcCode,
+  DrpcContext,
   DrpcError,
   DrpcException,
   type DrpcClientInterceptor,
@@ -202,6 +210,42 @@ describe('the interceptor that tries again', () => {
     await expect(client.call('price')).rejects.toMatchObject({ code: 5 });
     await expect(client.call('order')).rejects.toMatchObject({ code: 14 });
     expect(seen.splice(0)).toEqual(['price', 'order']);
+  });
+});
+
+describe('what is said of @EventPattern', () => {
+  it('holds: the compiler refuses all but one parameter, unless the type is named', async () => {
+    const seen: string[] = [];
+
+    @Controller()
+    class EventController {
+      // @ts-expect-error -- TS1241
+      @EventPattern('none')
+      none(): void {}
+
+      // @ts-expect-error -- TS1241
+      @EventPattern('two')
+      two(@Payload() _data: unknown, @Ctx() _context: DrpcContext): void {}
+
+      @EventPattern('one')
+      one(@Payload() _data: unknown): void {}
+
+      @EventPattern<string>('named none')
+      namedNone(): void {
+        seen.push('none');
+      }
+
+      @EventPattern<string>('named two')
+      namedTwo(@Payload() data: unknown, @Ctx() { pattern }: DrpcContext): void {
+        seen.push(`${pattern}: ${String(data)}`);
+      }
+    }
+
+    const apps = await JoinedApps.start([EventController]);
+    await apps.client.call('named none');
+    await apps.client.call('named two', 2);
+    await apps.fence();
+    expect(seen).toEqual(['none', 'named two: 2']);
   });
 });
 
