@@ -213,7 +213,8 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     if (stream) {
       // Ordered behind the messages that were sent.
       sendFailure(stream, error);
-      stream.discard();
+      // Not discarded: the end of the stream, which may have to wait for them, is told here and frees its place.
+      stream.request(Infinity);
     }
     this.#tellError(error);
   }

@@ -45,6 +45,9 @@ async function connected(options: Partial<PoolOptions> = {}, handlers = HANDLERS
   return { server, client, connection };
 }
 
+/** A message of which two use up the window of a stream. */
+const MEGABYTE = JSON.stringify('x'.repeat(1024 * 1024));
+
 /** The frames that came to the server, once all of them have arrived. */
 async function framesAfter(client: TestPool, connection: { frames: string[] }): Promise<string[]> {
   expect(await client.call('echo', 'fence')).toEqual(['fence', 'complete']);
@@ -642,6 +645,36 @@ describe('Call with a stream of requests', () => {
     expect(seen.events).toEqual([error]);
     await client.call('echo', 'fence');
     expect(received).toEqual([1, expect.objectContaining({ code: 2, message: 'the request stream failed' })]);
+  });
+
+  it('frees its place when its source fails behind messages that wait', async () => {
+    let readOn!: () => void;
+    const isToRead = new Promise<void>((resolve) => (readOn = resolve));
+    const received: unknown[] = [];
+    const { client } = await connected(
+      {},
+      {
+        late: async (rpc) => {
+          await isToRead;
+          try {
+            for await (const value of rpc) received.push(value);
+          } catch (error) {
+            received.push(error);
+          }
+        },
+        echo,
+      },
+    );
+    const source = new Feed((sink) => {
+      for (let i = 0; i < 3; i++) sink.trySend(MEGABYTE);
+      sink.fail(new Error('source'));
+    });
+    await client.call('late', undefined, { source });
+    expect(client.pool.connections).toMatchObject([{ calls: 1 }]);
+    readOn();
+    while (received.length < 4) await client.call('echo', 'fence');
+    expect(received[3]).toMatchObject({ message: 'the request stream failed' });
+    expect(client.pool.connections).toMatchObject([{ calls: 0 }]);
   });
 
   it('passes a DrpcError of its source on as it is', async () => {
