@@ -55,6 +55,8 @@ export interface CallHost {
 
 /** So often a call is sent again after refusals. */
 const MAX_REFUSALS = 10;
+/** How long a server may take for what a call that is over has left to send, in ms. */
+const LINGER_TIME = 30_000;
 
 /**
  * One call from start to end, on whatever connection it runs. While the server provably never started it, it
@@ -215,6 +217,7 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
       sendFailure(stream, error);
       // Not discarded: the end of the stream, which may have to wait for them, is told here and frees its place.
       stream.request(Infinity);
+      this.#linger();
     }
     this.#tellError(error);
   }
@@ -387,6 +390,17 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     this.#settle();
     // A request stream that the server did not read to its end.
     if (this.#outbox && !this.#outbox.isClosed) this.#stream?.close();
+    this.#linger();
+  }
+
+  /**
+   * Lets the stream of a call that is over send what waits, but not for ever: a server that never gives the credit would
+   * keep it, and its place on the connection, as long as that lives.
+   */
+  #linger(): void {
+    const stream = this.#stream;
+    if (!stream || stream.queuedBytes === 0) return;
+    stream.setDeadline(Math.min(LINGER_TIME, this.#timeLeft() ?? Infinity));
   }
 
   #fail(error: Error): void {

@@ -677,6 +677,54 @@ describe('Call with a stream of requests', () => {
     expect(client.pool.connections).toMatchObject([{ calls: 0 }]);
   });
 
+  it.each<[string, (sink: RequestSink) => void, unknown]>([
+    ['closed', (sink) => sink.closeSend(), 'complete'],
+    ['left open', () => undefined, 'complete'],
+    ['failed', (sink) => sink.fail(new Error('source')), expect.objectContaining({ message: 'source' })],
+  ])('does not keep what has no credit for ever once it is over: %s', async (_how, end, last) => {
+    const { client, connection } = await connected(
+      { pingInterval: 0 },
+      {
+        enough: async (rpc, server) => {
+          await rpc.msgSend('enough');
+          rpc.closeSend();
+          await hang(rpc, server);
+        },
+      },
+    );
+    const source = new Feed((sink) => {
+      for (let i = 0; i < 3; i++) sink.trySend(MEGABYTE);
+      end(sink);
+    });
+    const { seen } = client.start('enough', undefined, { source });
+    await connection.running('enough');
+    expect(await seen.failure()).toEqual(last);
+    expect(client.pool.connections).toMatchObject([{ calls: 1 }]);
+    client.clock.advance(29_999);
+    expect(client.pool.connections).toMatchObject([{ calls: 1 }]);
+    client.clock.advance(1);
+    expect(client.pool.connections).toMatchObject([{ calls: 0 }]);
+    expect(client.clock.pendingTimers).toBe(0);
+  });
+
+  it('ends with its timeout although it is over, while something has no credit', async () => {
+    const { client } = await connected(
+      { pingInterval: 0 },
+      {
+        enough: async (rpc, server) => {
+          rpc.closeSend();
+          await hang(rpc, server);
+        },
+      },
+    );
+    const source = new Feed((sink) => {
+      for (let i = 0; i < 3; i++) sink.trySend(MEGABYTE);
+    });
+    expect(await client.call('enough', undefined, { source, timeout: 500 })).toEqual(['complete']);
+    client.clock.advance(500);
+    expect(client.pool.connections).toMatchObject([{ calls: 0 }]);
+  });
+
   it('passes a DrpcError of its source on as it is', async () => {
     let received: unknown;
     const { client } = await connected(
