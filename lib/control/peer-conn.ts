@@ -155,6 +155,8 @@ export class PeerConn extends Conn {
             settled();
           },
           goaway: (lastStreamId) => {
+            // What it said it will finish may have begun: a second one can not take that back, nor cost any work.
+            if (this.isDraining) return;
             this.#goawayLastId = lastStreamId;
             this.#hooks.goaway?.();
           },

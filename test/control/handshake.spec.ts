@@ -481,6 +481,18 @@ describe('PeerConn', () => {
     expect([conn.isDraining, conn.goawayLastId, told]).toEqual([true, 5, 1]);
   });
 
+  it.each([5, 4, 6])(
+    'takes the first goaway alone, not another one up to stream %i',
+    async (lastStreamId) => {
+      let told = 0;
+      const link = new ClientLink({}, { goaway: () => told++ });
+      const conn = await link.answer(link.control(SERVER_SETTINGS));
+      await link.answer(link.control({ type: 'goaway', lastStreamId: 5, reason: 'bye' }));
+      await link.answer(link.control({ type: 'goaway', lastStreamId, reason: 'bye' }));
+      expect([conn.goawayLastId, told, conn.manager.isTerminated]).toEqual([5, 1, false]);
+    },
+  );
+
   it('ends the connection when a server of its own ends the control stream', async () => {
     const link = new ClientLink();
     const conn = await link.answer(link.control(SERVER_SETTINGS));
