@@ -266,7 +266,8 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
   moveOn(cause: Error): void {
     const stream = this.#stream;
     if (this.#isDone || !stream) return;
-    if (this.#outbox?.hasSent) return void stream.cancel(cause);
+    // What was answered has begun, whatever the server says, and would be done twice.
+    if (this.#outbox?.hasSent || stream.wasHeard) return void stream.cancel(cause);
     stream.discard();
     stream.cancel(cause);
     this.terminated();

@@ -114,6 +114,7 @@ export class Stream {
   #invokeAt = -1;
   /** A handler runs for this stream. */
   #isHandled = false;
+  #wasHeard = false;
   #deadline: Timer | undefined;
   #endedBy = EndedBy.Nothing;
   #cause: Error | undefined;
@@ -178,6 +179,11 @@ export class Stream {
   /** Whether it ended in the ordinary way: both sides closed it, or this side did with Close. */
   get isEndedWell(): boolean {
     return this.#endedBy === EndedBy.BothClosed || this.#endedBy === EndedBy.LocalClose;
+  }
+
+  /** Whether the peer has sent anything for it, so that the rpc has begun there. */
+  get wasHeard(): boolean {
+    return this.#wasHeard;
   }
 
   /** What waits to be sent, in bytes; each message costs a little beside its own. */
@@ -460,6 +466,7 @@ export class Stream {
    */
   handleFrame(header: FrameHeader, bytes: Buffer, start: number, end: number): void {
     if (this.isTerminated) return;
+    this.#wasHeard = true;
     const kind = header.kind;
     if (kind === Kind.WindowUpdate) return this.#handleWindowUpdate(header, bytes, start, end);
     if (kind === Kind.Invoke || kind === Kind.InvokeMetadata) {

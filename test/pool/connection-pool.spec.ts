@@ -9,7 +9,8 @@ import type { Address, LookupAddress } from '../../lib/pool/address.js';
 import type { CallSpec } from '../../lib/pool/call.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { createInMemoryPair } from '../../lib/testing.js';
-import { message } from '../helpers/frames.js';
+import { Kind } from '../../lib/wire/kind.js';
+import { message, part, windowUpdate } from '../helpers/frames.js';
 import type { Observed } from './helpers/observed.js';
 import {
   echo,
@@ -1097,6 +1098,23 @@ describe('ConnectionPool that is told to go away', () => {
     expect(seen.events).toEqual(['moved', 'complete']);
     expect(connection.started).toEqual([]);
     expect(second.metadata).toEqual([{ 'grpc-timeout': '400m' }]);
+  });
+
+  it.each([
+    ['answered', [message(2, 1, '"first"')], ['first']],
+    ['begun to answer', [part(Kind.Message, 2, 1, '"fir')], []],
+    ['taken the request of', [windowUpdate(2, 1)], []],
+  ])('moves no call that the server has %s, whatever it says', async (_what, frames, answers) => {
+    const { client, server } = await connected({}, await serve({ handlers: { deaf: hang } }));
+    const { socket } = await server.connection(1);
+    const { seen } = client.start('deaf');
+    const goaway = marshalControl({ type: 'goaway', lastStreamId: 1, reason: '' });
+    socket.write(Buffer.concat([...frames, message(1, 2, goaway)]));
+    const failure = { code: 14, message: 'the server is shutting down' };
+    expect(await seen.failure()).toMatchObject(failure);
+    expect(seen.events).toEqual([...answers, expect.objectContaining(failure)]);
+    await client.all(1);
+    expect((await server.connection(2)).started).toEqual([]);
   });
 
   it('moves calls for which the writer had no room yet', async () => {
