@@ -112,17 +112,19 @@ export class Target {
     const found = await this.#resolve().catch(() => []);
     // What is being looked up for a dial as well is adopted there.
     if (this.#closeCause || this.#isLookingUp) return;
+    let want = Want.KeepUp;
     if (found.length > 0) {
       this.#isLookingUp = true;
-      this.#adopt(spread(this.#address, found));
+      // Whoever waits for a server that is gone would hear of no other.
+      if (this.#adopt(spread(this.#address, found))) want = Want.Connect;
       this.#isLookingUp = false;
     }
     this.#refreshLater();
-    for (const endpoint of this.#endpoints) endpoint.ensure(Want.KeepUp);
+    for (const endpoint of this.#endpoints) endpoint.ensure(want);
   }
 
-  /** Keeps the servers that are still there, and lets go of the others. */
-  #adopt(addresses: readonly Address[]): void {
+  /** Keeps the servers that are still there, and lets go of the others. Answers whether one of those was being dialled. */
+  #adopt(addresses: readonly Address[]): boolean {
     const gone = new Set(this.#endpoints);
     this.#endpoints = addresses.map((address) => {
       const known = [...gone].find((endpoint) => isSameServer(endpoint.address, address));
@@ -132,7 +134,9 @@ export class Target {
       return known;
     });
     this.#retired = [...this.#retired.filter(({ links }) => links.size > 0), ...gone];
+    const isDialing = [...gone].some(({ dialing }) => dialing > 0);
     for (const endpoint of gone) endpoint.retire(new ClosedError('the server is gone from its name'));
+    return isDialing;
   }
 
   /** The addresses behind the name; those who ask at the same time share one look-up. */

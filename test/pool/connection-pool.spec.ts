@@ -1041,6 +1041,39 @@ describe('ConnectionPool with a name', () => {
       expect([names.lookups, client.errors]).toEqual([3, []]);
     });
 
+    describe('while servers that are gone take connections and say nothing', () => {
+      async function dialing(options: Partial<PoolOptions>, kind: Address['kind']) {
+        const server = await serve({ host: '127.0.0.3' });
+        const silent = await serve({ kind: 'silent', port: server.port });
+        const answers = [v4('127.0.0.1', '127.0.0.2'), v4('127.0.0.3', '127.0.0.4')];
+        const client = new TestPool({
+          addresses: [{ ...named, kind, port: server.port }],
+          lookupInterval: 5000,
+          lookup: () => Promise.resolve(answers.shift()!),
+          ...options,
+        });
+        return { client, silent };
+      }
+
+      it('dials the others for those who wait', async () => {
+        const { client, silent } = await dialing({ handshakeTimeout: 9000 }, 'tcp');
+        const connecting = client.pool.connect();
+        const calling = client.call('echo', 1);
+        await silent.connection(1);
+        client.clock.advance(5000);
+        expect(await Promise.all([connecting, calling])).toEqual([undefined, [1, 'complete']]);
+      });
+
+      it('dials them also for connect() alone where calls ask for connections', async () => {
+        const { client, silent } = await dialing({ peer: 'storj' }, 'tls');
+        const connecting = client.pool.connect();
+        await silent.connection(1);
+        client.clock.advance(5000);
+        // It speaks no TLS: that it was dialled is what counts.
+        await expect(connecting).rejects.toThrow('cannot connect to drpcs://127.0.0.');
+      });
+    });
+
     it('shares a look-up with a dial that needs one', async () => {
       const { client, servers, names } = await several(2, 2);
       let answer!: () => void;
