@@ -1,4 +1,5 @@
 import { isIP, isIPv6 } from 'node:net';
+import { typeName } from '../errors/type-name.js';
 
 /** Where a service is. */
 export interface Address {
@@ -31,6 +32,26 @@ export function isNamed({ kind, host }: Address): boolean {
 export interface LookupAddress {
   address: string;
   family: number;
+}
+
+/**
+ * What a look-up answered, each address once. Whatever is none is left out: a function of the application may ask a
+ * registry, and pass on what that has.
+ * @throws TypeError where it is no array, or nothing in it is an address.
+ */
+export function checkedLookup(found: unknown): readonly LookupAddress[] {
+  const rule = 'it must be an array of objects with address and family';
+  if (!Array.isArray(found)) throw new TypeError(`option lookup resolved with ${typeName(found)}: ${rule}`);
+  const byAddress = new Map(found.filter(isLookupAddress).map((each) => [each.address, each]));
+  if (byAddress.size === 0 && found.length > 0) {
+    throw new TypeError(`option lookup resolved with an array without an IP address: ${rule}`);
+  }
+  return [...byAddress.values()];
+}
+
+function isLookupAddress(value: unknown): value is LookupAddress {
+  const { address, family } = (value ?? {}) as Partial<LookupAddress>;
+  return typeof address === 'string' && family !== 0 && isIP(address) === family;
 }
 
 /**

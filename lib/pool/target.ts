@@ -1,7 +1,15 @@
 import { lookup as lookupName } from 'node:dns/promises';
 import type { Timer } from '../clock/clock.js';
 import { ClosedError } from '../errors/drpc-error.js';
-import { formatAddress, isNamed, isSameServer, spread, type Address, type LookupAddress } from './address.js';
+import {
+  checkedLookup,
+  formatAddress,
+  isNamed,
+  isSameServer,
+  spread,
+  type Address,
+  type LookupAddress,
+} from './address.js';
 import { Endpoint, Want, type EndpointHost } from './endpoint.js';
 import { RetryPause } from './retry-pause.js';
 
@@ -96,7 +104,9 @@ export class Target {
       return this.#host.tried();
     }
     this.#pause.begin();
-    const message = `cannot connect to ${formatAddress(this.#address)}: the name is not known`;
+    // What is wrong with the function is for whoever wrote it.
+    const reason = error instanceof TypeError ? error.message : 'the name is not known';
+    const message = `cannot connect to ${formatAddress(this.#address)}: ${reason}`;
     this.#host.failed(new ClosedError(message, { cause: error }));
   }
 
@@ -158,10 +168,12 @@ export class Target {
         reject(new ClosedError(`no answer from the name server within ${limit} ms`)),
       );
       lookup(this.#address.host).then(resolve, reject);
-    }).finally(() => {
-      this.#giveUpLookup = undefined;
-      timer.cancel();
-    });
+    })
+      .then(checkedLookup)
+      .finally(() => {
+        this.#giveUpLookup = undefined;
+        timer.cancel();
+      });
   }
 }
 

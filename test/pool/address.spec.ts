@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatAddress, isNamed, spread, type Address } from '../../lib/pool/address.js';
+import { checkedLookup, formatAddress, isNamed, spread, type Address } from '../../lib/pool/address.js';
 
 const tcp = (host: string): Address => ({ kind: 'tcp', host, port: 4000, path: '' });
 const v4 = (address: string) => ({ address, family: 4 });
@@ -27,6 +27,47 @@ describe('isNamed', () => {
     [{ kind: 'custom', host: '', port: 0, path: '' }, false],
   ])('of %j is %s', (address, named) => {
     expect(isNamed(address)).toBe(named);
+  });
+});
+
+describe('checkedLookup', () => {
+  it('gives the addresses, each once, in their order', () => {
+    const found = [v4('10.0.0.2'), v6('::1'), v4('10.0.0.1'), v4('10.0.0.2')];
+    expect(checkedLookup(found)).toEqual([v4('10.0.0.2'), v6('::1'), v4('10.0.0.1')]);
+  });
+
+  it('lets an empty answer be one', () => {
+    expect(checkedLookup([])).toEqual([]);
+  });
+
+  const rule = 'it must be an array of objects with address and family';
+  it.each<[unknown, string]>([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['10.0.0.1', 'a string'],
+    [v4('10.0.0.1'), 'an Object'],
+  ])('refuses %j', (found, shown) => {
+    expect(() => checkedLookup(found)).toThrow(
+      new TypeError(`option lookup resolved with ${shown}: ${rule}`),
+    );
+  });
+
+  it.each<[unknown]>([
+    [null],
+    ['10.0.0.1'],
+    [{}],
+    [v4('service.test')],
+    [v4('')],
+    [v6('::1%\n')],
+    [v6('10.0.0.1')],
+    [{ address: '10.0.0.1', family: 'IPv4' }],
+    [{ address: 'x', family: 0 }],
+    [{ address: ['10.0.0.1'], family: 4 }],
+  ])('leaves %j out, and refuses an answer of nothing else', (wrong) => {
+    expect(checkedLookup([wrong, v4('10.0.0.1')])).toEqual([v4('10.0.0.1')]);
+    expect(() => checkedLookup([wrong])).toThrow(
+      new TypeError(`option lookup resolved with an array without an IP address: ${rule}`),
+    );
   });
 });
 

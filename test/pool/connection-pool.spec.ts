@@ -936,6 +936,36 @@ describe('ConnectionPool with a name', () => {
     expect(seen.events).toEqual([expect.objectContaining({ message: 'the client is closed' })]);
   });
 
+  it.each([[undefined], [null], [[null]], ['nothing']])(
+    'fails calls when a look-up answers %j',
+    async (found) => {
+      const client = new TestPool({
+        addresses: [{ ...named, port: 1 }],
+        lookup: () => Promise.resolve(found as never),
+      });
+      expect(await client.call('echo')).toEqual([
+        expect.objectContaining({
+          code: 14,
+          message: expect.stringMatching(
+            /^cannot connect to drpc:..service.test:1: option lookup resolved with /,
+          ) as string,
+        }),
+      ]);
+      await expect(client.pool.connect()).rejects.toThrow('option lookup resolved with');
+    },
+  );
+
+  it('makes one server of an address that is named twice', async () => {
+    const server = await serve();
+    const client = new TestPool({
+      addresses: [{ ...named, port: server.port }],
+      lookup: () => Promise.resolve(v4('127.0.0.1', '127.0.0.1')),
+    });
+    await client.pool.connect();
+    expect(await client.call('echo', 1)).toEqual([1, 'complete']);
+    expect(client.pool.connections).toHaveLength(1);
+  });
+
   it('keeps what it knows when the name server fails', async () => {
     const one = await serve({ host: '127.0.0.2' });
     await serve({ host: '127.0.0.3', port: one.port });
@@ -975,7 +1005,7 @@ describe('ConnectionPool with a name', () => {
           names.lookups++;
           await names.answered;
           if (names.hosts.length === 0) throw new Error('SERVFAIL');
-          return v4(...names.hosts);
+          return names.hosts[0] === 'nothing' ? (undefined as never) : v4(...names.hosts);
         },
       });
       await client.pool.connect();
@@ -1029,13 +1059,17 @@ describe('ConnectionPool with a name', () => {
       expect(servers.map(({ connections }) => connections.length)).toEqual([1, 1]);
     });
 
-    it('keeps what it knows when a look-up fails, and goes on', async () => {
+    it.each([
+      ['fails', []],
+      ['answers nothing that is an address', ['nothing']],
+    ])('keeps what it knows when a look-up %s, and goes on', async (_how, answer: string[]) => {
       const { client, servers, names } = await several(3, 2);
       const hosts = names.hosts.splice(0);
+      names.hosts.push(...answer);
       client.clock.advance(5000);
       expect(await spread(client, servers, 4)).toEqual([2, 2]);
       expect([names.lookups, client.clock.pendingTimers]).toEqual([2, 1]);
-      names.hosts.push(...hosts, '127.0.0.3');
+      names.hosts = [...hosts, '127.0.0.3'];
       client.clock.advance(5000);
       await client.all(3);
       expect([names.lookups, client.errors]).toEqual([3, []]);
