@@ -74,6 +74,10 @@ describe('marshalControl and unmarshalControl', () => {
     ['{"type":"settings","streamWindow":65536,"maxMessageSize":0}', 'maxMessageSize is 0'],
     ['{"type":"settings","streamWindow":{"valueOf":1},"maxMessageSize":1}', 'streamWindow is an Object'],
     [
+      '{"type":"settings","streamWindow":{"constructor":{"name":"\\n[Nest] all is well"}},"maxMessageSize":1}',
+      'streamWindow is an object: it must be a whole number of at least 65536',
+    ],
+    [
       '{"type":"settings","streamWindow":65536,"maxMessageSize":1,"maxStreams":0}',
       'maxStreams is 0: it must be a whole number of at least 1',
     ],

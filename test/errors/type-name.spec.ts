@@ -17,7 +17,16 @@ describe('typeName', () => {
     [new Uint8Array(), 'a Uint8Array'],
     [Object.create(null), 'an object'],
     [{ constructor: undefined }, 'an object'],
-    [{ constructor: { name: 5 } }, 'a 5'],
+    [{ constructor: null }, 'an object'],
+    [{ constructor: { name: 5 } }, 'an object'],
+    [{ constructor: { name: '\n[Nest] all is well' } }, 'an object'],
+    [{ constructor: { name: { toString: 1, valueOf: 1 } } }, 'an object'],
+    [
+      new (class {
+        static readonly name = 5;
+      })(),
+      'an object',
+    ],
   ])('%# says %2$s', (value, name) => {
     expect(typeName(value)).toBe(name);
   });
