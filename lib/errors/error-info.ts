@@ -21,6 +21,8 @@ const TYPE_URL = `type.googleapis.com/${TYPE_NAME}`;
 
 const REFUSED_REASON = 'STREAM_REFUSED';
 const REFUSED_DOMAIN = 'drpc';
+/** The mark of a refusal is small, and every error of a peer is looked at: what is larger is not even read. */
+const MAX_REFUSAL_SIZE = 4096;
 
 /** Packs an ErrorInfo into a detail of a {@link DrpcError}. */
 export function encodeErrorInfo({ reason, domain, metadata = {} }: ErrorInfo): ErrorDetail {
@@ -89,6 +91,7 @@ export function isStreamRefused(error: unknown): boolean {
 }
 
 function isRefusal(detail: ErrorDetail): boolean {
+  if (detail.value.length > MAX_REFUSAL_SIZE) return false;
   try {
     const info = decodeErrorInfo(detail);
     return info !== undefined && info.reason === REFUSED_REASON && info.domain === REFUSED_DOMAIN;

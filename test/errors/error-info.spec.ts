@@ -69,8 +69,14 @@ describe('streamRefused', () => {
 });
 
 describe('isStreamRefused', () => {
-  const withDetail = (reason: string, domain: string) =>
-    new DrpcError(DrpcCode.ResourceExhausted, 'x', { details: [encodeErrorInfo({ reason, domain })] });
+  const withDetail = (reason: string, domain: string, metadata: Record<string, string> = {}) =>
+    new DrpcError(DrpcCode.ResourceExhausted, 'x', {
+      details: [encodeErrorInfo({ reason, domain, metadata })],
+    });
+
+  it('finds the mark with facts beside it', () => {
+    expect(isStreamRefused(withDetail('STREAM_REFUSED', 'drpc', { limit: '100' }))).toBe(true);
+  });
 
   it('finds the mark among other details', () => {
     const mark = encodeErrorInfo({ reason: 'STREAM_REFUSED', domain: 'drpc' });
@@ -87,6 +93,7 @@ describe('isStreamRefused', () => {
       new DrpcError(8, 'x', { details: [{ typeUrl: URL, value: Uint8Array.of(0x0a, 0xff) }] }),
     ],
     ['an error of another class', Object.assign(new Error('x'), { details: streamRefused('x').details })],
+    ['a mark above 4 KiB', withDetail('STREAM_REFUSED', 'drpc', { filler: 'x'.repeat(4096) })],
     ['nothing', undefined],
   ])('says no to %s', (_what, error) => {
     expect(isStreamRefused(error)).toBe(false);
