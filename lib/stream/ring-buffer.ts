@@ -1,13 +1,15 @@
 import type { BufferPool } from '../wire/buffer-pool.js';
 
 const FIRST_SLOTS = 8;
+/** So many slots stay, however few are taken. */
+const KEPT_SLOTS = 256;
 
 /**
  * The receive queue of a stream: messages that arrived before anybody wanted them, first in, first out.
  *
  *          head                 head + size
  *           v                    v
- *     [ . . | m1 | m2 | m3 | m4 | . . ]     slots double when all are taken
+ *     [ . . | m1 | m2 | m3 | m4 | . . ]     slots double when all are taken, and halve when few are
  *
  * `enqueue` copies into a pooled buffer, or takes one over; `dequeue` hands the buffer to its caller, who
  * owns it from then on, and the slot is free at once. After `close` what is queued can still be taken.
@@ -65,7 +67,15 @@ export class RingBuffer {
     this.#head = (this.#head + 1) & (this.#buffers.length - 1);
     this.#size--;
     this.#bytes -= this.#length;
+    // A burst of empty messages, which count for little, would keep its slots as long as the stream lives.
+    const { slots } = this;
+    if (slots > KEPT_SLOTS && this.#size * 8 <= slots) this.#resize(slots / 2);
     return buffer;
+  }
+
+  /** Messages for which there is memory; for tests. */
+  get slots(): number {
+    return this.#buffers.length;
   }
 
   /** Takes nothing more in; what is queued can still be dequeued. */
@@ -79,7 +89,7 @@ export class RingBuffer {
   }
 
   #add(buffer: Buffer, length: number): void {
-    if (this.#size === this.#buffers.length) this.#grow();
+    if (this.#size === this.slots) this.#resize(this.slots * 2);
     const at = (this.#head + this.#size) & (this.#buffers.length - 1);
     this.#buffers[at] = buffer;
     this.#lengths[at] = length;
@@ -87,12 +97,12 @@ export class RingBuffer {
     this.#bytes += length;
   }
 
-  #grow(): void {
-    const slots = this.#buffers.length;
-    const buffers = new Array<Buffer | undefined>(slots * 2);
-    const lengths = new Array<number>(slots * 2).fill(0);
+  #resize(slots: number): void {
+    const last = this.slots - 1;
+    const buffers = new Array<Buffer | undefined>(slots);
+    const lengths = new Array<number>(slots).fill(0);
     for (let i = 0; i < this.#size; i++) {
-      const from = (this.#head + i) & (slots - 1);
+      const from = (this.#head + i) & last;
       buffers[i] = this.#buffers[from];
       lengths[i] = this.#lengths[from]!;
     }

@@ -17,6 +17,21 @@ function dequeue(ring: RingBuffer, pool: BufferPool): string | undefined {
 }
 
 describe('RingBuffer', () => {
+  it('gives the memory of a burst back as it is taken, also where some always waits', () => {
+    const pool = new BufferPool();
+    const ring = new RingBuffer(pool);
+    for (let i = 0; i < 100_000; i++) enqueue(ring, `${i}`);
+    expect(ring.slots).toBe(131_072);
+    for (let i = 0; i < 99_990; i++) {
+      if (dequeue(ring, pool) !== `${i}`) throw new Error(`not in order at ${i}`);
+    }
+    expect(ring.slots).toBe(256);
+    expect(Array.from({ length: 10 }, () => dequeue(ring, pool))).toEqual(
+      Array.from({ length: 10 }, (_, i) => `${99_990 + i}`),
+    );
+    expect([ring.size, ring.bytes, ring.slots]).toEqual([0, 0, 256]);
+  });
+
   it('is first in, first out, over many rounds and sizes', () => {
     const pool = new BufferPool();
     const ring = new RingBuffer(pool);
