@@ -1,5 +1,6 @@
 import { DrpcCode } from '../errors/codes.js';
 import { DrpcError } from '../errors/drpc-error.js';
+import { OP_OVERHEAD } from '../stream/send-queue.js';
 import type { Payload } from '../stream/stream.js';
 
 /** Takes the messages of a request stream. */
@@ -36,7 +37,7 @@ export class Outbox {
   #keptSize = 0;
   #waiters: (() => void)[] = [];
 
-  /** @param limit bytes that may be kept */
+  /** @param limit bytes that may be kept, or one message; counted as on a stream: each costs a little beside its own */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -47,8 +48,8 @@ export class Outbox {
    */
   keep(payload: Payload): void {
     this.#kept.push(payload);
-    this.#keptSize += payload.length;
-    if (this.#keptSize <= this.#limit) return;
+    this.#keptSize += OP_OVERHEAD + payload.length;
+    if (this.#keptSize <= this.#limit || this.#kept.length === 1) return;
     throw new DrpcError(
       DrpcCode.ResourceExhausted,
       `${this.#keptSize} bytes wait for a connection: at most ${this.#limit} may`,

@@ -21,7 +21,7 @@ export interface SendOp {
 /** A stream hands its turn on after so many bytes. */
 const TURN_SIZE = 64 * 1024;
 /** What waits costs this much beside its bytes, as measured: an op, a Buffer or a text of its own. */
-const OP_OVERHEAD = 192;
+export const OP_OVERHEAD = 192;
 
 const NOTHING: SendOp[] = [];
 

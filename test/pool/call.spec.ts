@@ -864,7 +864,7 @@ describe('Call whose connection dies', () => {
     expect(seen.events).toEqual([]);
     source.sink!.trySend('1');
     expect(seen.events).toEqual([
-      expect.objectContaining({ code: 8, message: '11 bytes wait for a connection: at most 10 may' }),
+      expect.objectContaining({ code: 8, message: '395 bytes wait for a connection: at most 10 may' }),
     ]);
   });
 
