@@ -14,17 +14,30 @@ export class LimitedLog {
     });
   }
 
-  /** Does not throw: no connection may hang on the application's logger. */
+  // None of them throws: no connection may hang on the application's logger.
+
+  log(message: string): void {
+    this.#write('log', message);
+  }
+
   warn(message: string): void {
-    try {
-      if (this.#limit.take()) this.#logger.warn(message);
-    } catch {
-      // The log was the last to be told.
-    }
+    this.#write('warn', message);
+  }
+
+  error(message: string): void {
+    this.#write('error', message);
   }
 
   /** Tells now how many lines were left out. */
   flush(): void {
     this.#limit.end();
+  }
+
+  #write(level: 'log' | 'warn' | 'error', message: string): void {
+    try {
+      if (this.#limit.take()) this.#logger[level](message);
+    } catch {
+      // The log was the last to be told.
+    }
   }
 }

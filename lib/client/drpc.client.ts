@@ -60,8 +60,6 @@ const PACKET_METHODS = ['createObserver', 'serializeError', 'serializeResponse']
  */
 export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcClientEvents, string> {
   protected readonly logger = new Logger(DrpcClient.name);
-  /** For what servers and the network cause. */
-  readonly #netLog = new LimitedLog(this.logger);
   readonly #options: ResolvedClientOptions;
   readonly #listeners = new ClientListeners((event, error) =>
     this.logger.error(`a listener of "${event}" threw`, error instanceof Error ? error.stack : error),
@@ -71,6 +69,9 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   readonly #intercepted = new Set<InterceptedCall>();
   readonly #interceptHost: InterceptHost;
   #pool: ConnectionPool;
+  readonly #connectionLog: LimitedLog;
+  /** Apart from the other: a server that flaps does not hide that events are lost. */
+  readonly #eventLog: LimitedLog;
   #isClosed = false;
   #isConnected = false;
   #wasConnected = false;
@@ -86,8 +87,11 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       (name) => (this as unknown as Record<typeof name, unknown>)[name] !== base[name],
     );
     this.#pool = this.#createPool();
+    const { clock } = this.#pool;
+    this.#connectionLog = new LimitedLog(this.logger, clock);
+    this.#eventLog = new LimitedLog(this.logger, clock);
     this.#interceptHost = {
-      clock: this.#pool.clock,
+      clock,
       start: this.#startChecked,
       ended: (call) => this.#intercepted.delete(call),
     };
@@ -117,7 +121,8 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     // Those that their interceptors have not let go yet.
     for (const call of this.#intercepted) call.fail(new ClosedError('the client is closed'));
     await closed;
-    this.#netLog.flush();
+    this.#connectionLog.flush();
+    this.#eventLog.flush();
   }
 
   override on<
@@ -179,7 +184,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
           if (isHeard) return;
           // An interceptor may throw anything.
           const { message } = DrpcError.from(error);
-          this.logger.error(`event ${showPattern(pattern)} was not accepted: ${escapeName(message)}`);
+          this.#eventLog.error(`event ${showPattern(pattern)} was not accepted: ${escapeName(message)}`);
         });
       },
       complete: () => {
@@ -359,11 +364,13 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   #logLost(cause: Error, address: Address | undefined): void {
     const server = address ? formatAddress(address) : 'the server';
-    this.#netLog.warn(`disconnected from ${server}: ${escapeName(messageWithCode(cause))}`);
+    this.#connectionLog.warn(`disconnected from ${server}: ${escapeName(messageWithCode(cause))}`);
   }
 
   #logUnreachable(error: DrpcError): void {
-    this.#netLog.warn(`${escapeName(error.message)}: calls go over the other connections until it answers`);
+    this.#connectionLog.warn(
+      `${escapeName(error.message)}: calls go over the other connections until it answers`,
+    );
   }
 
   /** Where calls do not fail at once, nothing else would tell why they hang. */
@@ -371,7 +378,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     const { waiting } = this.#pool;
     if (this.#options.pool.failFast || this.#isConnected || this.#isWaitingTold || waiting === 0) return;
     this.#isWaitingTold = true;
-    this.#netLog.warn(`${escapeName(error.message)}: calls wait until a server can be reached`);
+    this.#connectionLog.warn(`${escapeName(error.message)}: calls wait until a server can be reached`);
   }
 
   #logPlainPeer(address: Address, isSilent: boolean): void {
@@ -381,8 +388,8 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     const line =
       `${formatAddress(address)} ${finding}: each connection carries one call at a time. ` +
       `The option peer names it beforehand: 'storj' for this, 'cockroach' or 'cockroach-fc' for many calls at once`;
-    if (isSilent) this.#netLog.warn(line);
-    else this.logger.log(line);
+    if (isSilent) this.#connectionLog.warn(line);
+    else this.#connectionLog.log(line);
   }
 }
 

@@ -698,21 +698,6 @@ describe('The life of a DrpcClient', () => {
     expect(client.unwrap().connections.map(({ url }) => url)).toEqual([urls[0]]);
   });
 
-  it('logs ten of such lines in ten seconds, and how many it left out when it is closed', async () => {
-    const server = await TestServer.listen();
-    const client = new DrpcClient({ port: server.port, reconnectDelay: 1, maxReconnectDelay: 1 });
-    const warnings = mockLog('warn');
-    for (let i = 0; i < 12; i++) {
-      await client.connect();
-      const lost = new Promise((resolve) => client.on('disconnect', resolve));
-      server.connections.at(-1)!.socket.destroy();
-      await lost;
-    }
-    expect(warnings).toHaveLength(10);
-    await client.close();
-    expect(warnings.slice(10)).toEqual(['2 more lines like these were left out']);
-  });
-
   it('logs where a connection led and why it was reset', async () => {
     const server = await TestServer.listen();
     const client = new DrpcClient({ port: server.port });

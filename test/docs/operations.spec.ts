@@ -94,9 +94,9 @@ describe('the log lines of docs/operations.md', () => {
 
   it('are all there are', () => {
     const logged = sources.flatMap((source) =>
-      [...source.matchAll(/(?:[lL]ogger\.(?:log|warn|error)|#\w+Log\.(?:warn|error))\(\s*`([^`]+)`/g)].map(
-        ([, text]) => text!,
-      ),
+      [
+        ...source.matchAll(/(?:[lL]ogger\.(?:log|warn|error)|#\w+Log\.(?:log|warn|error))\(\s*`([^`]+)`/g),
+      ].map(([, text]) => text!),
     );
     expect(logged.length).toBeGreaterThan(12);
     for (const text of logged) {
