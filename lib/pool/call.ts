@@ -53,7 +53,7 @@ export interface CallHost {
   waitedTooLong(): DeadlineError;
 }
 
-/** So often a call is sent again after refusals. */
+/** So often a call is sent again that a server did not start, by a refusal or goaway. */
 const MAX_REFUSALS = 10;
 /** How long a server may take for what a call that is over has left to send, in ms. */
 const LINGER_TIME = 30_000;
@@ -268,6 +268,8 @@ export class Call implements StreamSink, RequestSink, LinkedCall {
     if (this.#isDone || !stream) return;
     // What was answered has begun, whatever the server says, and would be done twice.
     if (this.#outbox?.hasSent || stream.wasHeard) return void stream.cancel(cause);
+    // Each time its request goes out once more, which costs the server nothing.
+    if (!stream.isUnsent && ++this.#refusals > MAX_REFUSALS) return void stream.cancel(cause);
     stream.discard();
     stream.cancel(cause);
     this.terminated();

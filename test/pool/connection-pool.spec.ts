@@ -1184,6 +1184,24 @@ describe('ConnectionPool that is told to go away', () => {
     expect((await server.connection(2)).started).toEqual([]);
   });
 
+  it('moves a call that was sent no more than ten times', async () => {
+    const { client, server } = await connected();
+    const { seen } = client.start('hang');
+    const goaway = marshalControl({ type: 'goaway', lastStreamId: 1, reason: '' });
+    let count = 0;
+    const isOver = seen.ended.then(() => true);
+    const isAsked = async (): Promise<boolean> => {
+      await (await server.connection(count + 1)).running('hang');
+      return false;
+    };
+    while (count < 20 && !(await Promise.race([isOver, isAsked()]))) {
+      client.clock.advance(1000);
+      server.connections[count++]!.socket.write(message(1, 2, goaway));
+    }
+    expect(count).toBe(11);
+    expect(await seen.failure()).toMatchObject({ code: 14, message: 'the server is shutting down' });
+  });
+
   it('moves calls for which the writer had no room yet', async () => {
     const { client, server } = await connected({ writerBufferSize: 1000 });
     const connection = await server.connection(1);
