@@ -84,6 +84,8 @@ export class ConnectionPool implements CallHost, EndpointHost {
   /** Connections that take calls, of both kinds. */
   #open = 0;
   readonly #waiting = new Set<Call>();
+  /** Endpoints that share in them, while all are asked for what they miss. */
+  #sharing: number | undefined;
   /** Calls that a server refused to start, until they wait again. */
   readonly #pausing = new Set<Call>();
   readonly #keepAlive = new KeepAlive();
@@ -230,8 +232,21 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   get waitingShare(): number {
-    const endpoints = this.#endpoints().filter(({ usable, dialing }) => usable + dialing > 0).length;
-    return Math.ceil(this.#waiting.size / Math.max(endpoints, 1));
+    return Math.ceil(this.#waiting.size / Math.max(this.#sharing ?? this.#countSharing(), 1));
+  }
+
+  countOnce(task: () => void): void {
+    if (this.#sharing !== undefined) return task();
+    this.#sharing = this.#countSharing();
+    try {
+      task();
+    } finally {
+      this.#sharing = undefined;
+    }
+  }
+
+  shares(): void {
+    if (this.#sharing !== undefined) this.#sharing++;
   }
 
   opened(link: Link): void {
@@ -310,6 +325,10 @@ export class ConnectionPool implements CallHost, EndpointHost {
     return this.#targets.flatMap(({ endpoints }) => endpoints);
   }
 
+  #countSharing(): number {
+    return this.#endpoints().filter(({ usable, dialing }) => usable + dialing > 0).length;
+  }
+
   #pick(): Link | undefined {
     if (this.#free.length === 0) return this.#balancer.pick(this.#shared);
     if (this.#shared.length === 0) return this.#takeFree();
@@ -362,7 +381,9 @@ export class ConnectionPool implements CallHost, EndpointHost {
   #ensure(want: Want): void {
     if (this.#isClosed) return;
     this.#scope.runInAsyncScope(() => {
-      for (const target of this.#targets) target.ensure(want);
+      this.countOnce(() => {
+        for (const target of this.#targets) target.ensure(want);
+      });
     });
     if (this.#open === 0 && this.#hasConnected && this.#isDialing())
       this.#setStatus('reconnecting', undefined);

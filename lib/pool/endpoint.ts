@@ -35,8 +35,12 @@ export interface EndpointHost extends LinkHost {
   readonly options: ResolvedPoolOptions;
   /** Whether connections are wanted even if no call comes. */
   readonly isKeptUp: boolean;
-  /** This endpoint's part of the calls that wait. */
+  /** An endpoint's part of the calls that wait. */
   readonly waitingShare: number;
+  /** Runs what asks many endpoints for what they miss, so that those that share in the calls are counted once. */
+  countOnce(task: () => void): void;
+  /** An endpoint that had no connection is being dialled, and shares in the calls from now on. */
+  shares(): void;
   /** A connection is open. */
   opened(link: Link): void;
   /** A connection takes no more calls: it ended, or the server said so. */
@@ -154,6 +158,7 @@ export class Endpoint {
     const count = this.missing(want);
     if (count > 0) this.#pause.cancel();
     else if (this.#pause.isFailing && this.#wanted(want) > 0) this.#pause.arm(() => this.#host.retry());
+    if (count > 0 && this.#dialing === 0 && this.usable === 0) this.#host.shares();
     for (let i = 0; i < count; i++) void this.#dial();
   }
 

@@ -55,7 +55,13 @@ export class Target {
   ensure(want: Want): void {
     if (this.#closeCause || this.#isLookingUp) return;
     if (this.#shouldLookUp(want)) void this.#lookUp(want);
-    else for (const endpoint of this.#endpoints) endpoint.ensure(want);
+    else this.#ensureAll(want);
+  }
+
+  #ensureAll(want: Want): void {
+    this.#host.countOnce(() => {
+      for (const endpoint of this.#endpoints) endpoint.ensure(want);
+    });
   }
 
   /** Ends everything now; resolves when all sockets are closed. */
@@ -100,7 +106,7 @@ export class Target {
     // A name server that does not answer is no reason to forget what it said before.
     if (this.#endpoints.length > 0) {
       this.#refreshLater();
-      for (const endpoint of this.#endpoints) endpoint.ensure(want);
+      this.#ensureAll(want);
       return this.#host.tried();
     }
     this.#pause.begin();
@@ -130,7 +136,7 @@ export class Target {
       this.#isLookingUp = false;
     }
     this.#refreshLater();
-    for (const endpoint of this.#endpoints) endpoint.ensure(want);
+    this.#ensureAll(want);
   }
 
   /** Keeps the servers that are still there, and lets go of the others. Answers whether one of those was being dialled. */

@@ -1,12 +1,13 @@
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { marshalControl } from '../../lib/control/control-message.js';
 import { jsonEncoding } from '../../lib/encoding/encoding.js';
 import { DrpcError } from '../../lib/errors/drpc-error.js';
 import type { Address, LookupAddress } from '../../lib/pool/address.js';
 import type { CallSpec } from '../../lib/pool/call.js';
+import { Endpoint } from '../../lib/pool/endpoint.js';
 import type { PoolOptions } from '../../lib/pool/pool.options.js';
 import { createInMemoryPair } from '../../lib/testing.js';
 import { Kind } from '../../lib/wire/kind.js';
@@ -964,6 +965,25 @@ describe('ConnectionPool with a name', () => {
     await client.pool.connect();
     expect(await client.call('echo', 1)).toEqual([1, 'complete']);
     expect(client.pool.connections).toHaveLength(1);
+  });
+
+  it('looks at each of many servers a few times for a call that waits, not once for each of the others', async () => {
+    const server = await serve({ kind: 'plain', host: '0.0.0.0' });
+    const hosts = Array.from({ length: 100 }, (_, i) => `127.0.1.${i + 1}`);
+    const client = new TestPool({
+      addresses: [{ ...named, port: server.port }],
+      peer: 'storj',
+      maxConnections: 1,
+      lookup: () => Promise.resolve(v4(...hosts)),
+    });
+    await client.pool.connect();
+    await client.all(100);
+    for (const _host of hosts) client.start('hang');
+    const looks = vi.spyOn(Endpoint.prototype, 'usable', 'get');
+    onTestFinished(() => looks.mockRestore());
+    client.start('hang');
+    expect(client.pool.waiting).toBe(1);
+    expect(looks.mock.calls.length).toBeLessThan(500);
   });
 
   it('keeps what it knows when the name server fails', async () => {
