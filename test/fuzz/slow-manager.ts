@@ -100,9 +100,10 @@ export class SlowManager {
   }
 
   #isValid(frame: SlowFrame): boolean {
-    const { kind, streamId } = frame;
+    const { kind, streamId, control, done } = frame;
     const isInvoke = kind === 1 || kind === 7;
-    if (this.#isServer && this.#isFirst && !isInvoke) return false;
+    const mayBegin = isInvoke || (kind === 4 && control && done);
+    if (this.#isServer && this.#isFirst && !mayBegin) return false;
     this.#isFirst = false;
     if (frame.data.length > this.#limits.maximumBufferSize) return false;
     const live = this.#live.get(streamId);

@@ -244,7 +244,7 @@ describe('DrpcServer.on', () => {
     const app = module.createNestMicroservice({ strategy: new DrpcServer({ port: 0 }) });
     expect(() => app.on('disconnected', () => undefined) as unknown).toThrow(
       new TypeError(
-        'event disconnected is not known, did you mean disconnect? There are close, connection, disconnect, error, listening',
+        'event disconnected is not known, did you mean disconnect? There are close, connection, disconnect, error, listening, overload',
       ),
     );
     await app.close();
