@@ -32,6 +32,14 @@ export interface DrpcHealthCallOptions
 /** Nobody serves it, and every DRPC server says so at once: an answer without any handler. */
 const PING_RPC = '/nestjs.drpc.v1.Health/Ping';
 
+/** Errors in which a server is well: storj/drpc gives an unknown rpc no code, and some ask first who is calling. */
+const ANSWERS: readonly DrpcCode[] = [
+  DrpcCode.Unimplemented,
+  DrpcCode.Unknown,
+  DrpcCode.PermissionDenied,
+  DrpcCode.Unauthenticated,
+];
+
 /**
  * Tells whether a service can be reached, through the very client that uses it. Checks never reject.
  *
@@ -50,7 +58,7 @@ export class DrpcHealthIndicator {
       try {
         await anyCall(client, PING_RPC, undefined, timeout, {});
       } catch (error) {
-        if (!(error instanceof DrpcError) || error.code !== DrpcCode.Unimplemented) throw error;
+        if (!(error instanceof DrpcError) || !ANSWERS.includes(error.code)) throw error;
       }
     });
   }

@@ -26,6 +26,17 @@ class ReadyController {
   }
 }
 
+let pingCode: DrpcCode;
+
+/** Answers pings otherwise than our server does. */
+@Controller()
+class PingController {
+  @MessagePattern('/nestjs.drpc.v1.Health/Ping')
+  ping(): never {
+    throw new DrpcException(pingCode, 'as the test wants it');
+  }
+}
+
 const health = new DrpcHealthIndicator();
 const UP = { service: { status: 'up', responseTime: expect.any(Number) as number } };
 
@@ -47,6 +58,19 @@ describe('DrpcHealthIndicator.pingCheck', () => {
     expect(await health.pingCheck('service', client)).toEqual(UP);
     expect(await health.pingCheck('service', client)).toEqual(UP);
     expect(tap.duplexes).toHaveLength(1);
+  });
+
+  it.each([
+    ['up', 'which is what storj/drpc says of an unknown rpc', DrpcCode.Unknown],
+    ['up', 'which says that it is there', DrpcCode.PermissionDenied],
+    ['up', 'which says that it is there', DrpcCode.Unauthenticated],
+    ['down', 'which says that it takes no calls', DrpcCode.Unavailable],
+    ['down', 'which says that it has too much to do', DrpcCode.ResourceExhausted],
+    ['down', 'which says that it is broken', DrpcCode.Internal],
+  ])('is %s when the server answers with an error %s', async (status, _why, code) => {
+    pingCode = code;
+    const { client } = await JoinedApps.start([PingController]);
+    expect(await health.pingCheck('service', client)).toMatchObject({ service: { status } });
   });
 
   it('is down when nobody can be reached', async () => {
