@@ -64,9 +64,23 @@ export const CONTESTANTS: readonly Entry[] = [
     name: 'raw-json',
     title: 'raw-batched, messages in JSON: the limit for whatever speaks JSON',
     shapes: ['unary', 'download'],
-    // It knows no cancel, so that no stream without end may be asked of it.
+    // These three know no cancel, so that no stream without end may be asked of them.
     workloads: [...COUNTED, 'stream-64k'],
     load: async () => (await import('./contestants/raw-json.js')).rawJson,
+  },
+  {
+    name: 'raw-nest',
+    title: 'raw-json between Nest applications: the limit for a transport of Nest that speaks JSON',
+    shapes: ['unary', 'download'],
+    workloads: [...COUNTED, 'stream-64k'],
+    load: async () => (await import('./contestants/raw-nest.js')).rawNest,
+  },
+  {
+    name: 'raw-nest-bytes',
+    title: 'raw-batched between Nest applications: the limit for a transport of Nest',
+    shapes: ['unary', 'download'],
+    workloads: [...COUNTED, 'stream-64k'],
+    load: async () => (await import('./contestants/raw-nest.js')).rawNestBytes,
   },
   {
     name: 'core',
