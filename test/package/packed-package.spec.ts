@@ -1,8 +1,16 @@
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { Controller } from '@nestjs/common';
+import { MessagePattern, Payload } from '@nestjs/microservices';
+import { DrpcStream } from 'nestjs-drpc';
+import { take, type Observable } from 'rxjs';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
+import { Service } from '../client/helpers/service.js';
 import { type InstalledPackage, PackedPackage } from './packed-package.js';
 
 const DOORS = ['nestjs-drpc', 'nestjs-drpc/core', 'nestjs-drpc/testing'];
@@ -21,6 +29,30 @@ const namesBy = (load: string, doors: readonly string[]): string => `
   const names = async (door) => [door, Object.keys(await load(door)).filter((name) => name !== '__esModule' && name !== 'module.exports').sort()];
   Promise.all(${JSON.stringify(doors)}.map(names)).then((all) => console.log(JSON.stringify(all)));
 `;
+
+let canceled = 0;
+
+@Controller()
+class Endless {
+  @MessagePattern('double')
+  double(@Payload() n: number): number {
+    return 2 * n;
+  }
+
+  @MessagePattern('first')
+  first(@DrpcStream() numbers: Observable<number>): Observable<number> {
+    return numbers.pipe(take(1));
+  }
+
+  @MessagePattern('endless')
+  async *endless(): AsyncGenerator<string> {
+    try {
+      for (;;) yield 'x'.repeat(1000);
+    } finally {
+      canceled++;
+    }
+  }
+}
 
 describe('the packed package', () => {
   let packed: PackedPackage;
@@ -219,4 +251,49 @@ describe('the packed package', () => {
     const said = await appWithOptional.typeCheck({ 'esm.mts': code, 'cjs.cts': code, 'wrong.mts': wrong });
     expect(said.trim().split('\n')).toEqual([expect.stringMatching(/^wrong\.mts.* 'raison'/)]);
   }, 120_000);
+
+  describe('as a command', () => {
+    /** Runs it to its end; `meanwhile` is given the process. */
+    const finished = async (
+      args: readonly string[],
+      meanwhile: (command: ChildProcessWithoutNullStreams) => void = () => undefined,
+    ): Promise<{ code: number; output: string; errors: string }> => {
+      const command = app.command('nestjs-drpc', args);
+      const said = Promise.all([text(command.stdout).catch(() => ''), text(command.stderr)]);
+      meanwhile(command);
+      const [code] = (await once(command, 'close')) as [number];
+      const [output, errors] = await said;
+      return { code, output, errors };
+    };
+    const start = async (): Promise<string> => (await Service.start([Endless])).way.url!;
+
+    beforeEach(() => {
+      canceled = 0;
+    });
+
+    it('calls a service, and ends while its input is still open', async () => {
+      const call = await finished(['call', await start(), 'double', '21']);
+      expect(call).toEqual({ code: 0, output: '42\n', errors: '' });
+      const stream = await finished(['call', '-i', await start(), 'first'], ({ stdin }) =>
+        stdin.write('7\n'),
+      );
+      expect(stream).toEqual({ code: 0, output: '7\n', errors: '' });
+    }, 60_000);
+
+    it('cancels its call when it is interrupted', async () => {
+      const call = await finished(['call', await start(), 'endless'], (command) => {
+        command.stdout.once('data', () => command.kill('SIGINT'));
+      });
+      expect(call).toMatchObject({ code: 130, errors: '' });
+      await expect.poll(() => canceled).toBe(1);
+    }, 60_000);
+
+    it('cancels its call when nobody reads its output any more, and has nothing to complain of', async () => {
+      const call = await finished(['call', await start(), 'endless'], ({ stdout }) => {
+        stdout.once('data', () => stdout.destroy());
+      });
+      expect(call).toMatchObject({ code: 0, errors: '' });
+      await expect.poll(() => canceled).toBe(1);
+    }, 60_000);
+  });
 });

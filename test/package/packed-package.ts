@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,10 @@ import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL('../..', import.meta.url));
+
+interface Manifest {
+  bin: Record<string, string>;
+}
 
 /** The package as `npm publish` would send it, built from the sources as they are; `dist/` is left alone. */
 export class PackedPackage {
@@ -71,6 +76,13 @@ export class InstalledPackage {
     await this.write(file, code);
     const { stdout } = await run(process.execPath, [file], { cwd: this.folder });
     return JSON.parse(stdout);
+  }
+
+  /** Starts a command that the package brings along. */
+  command(name: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+    const folder = join(this.folder, 'node_modules/nestjs-drpc');
+    const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
+    return spawn(process.execPath, [join(folder, bin[name]!), ...args], { cwd: this.folder });
   }
 
   /** Type-checks files of code against the declarations of the package, `more` flags on; what tsc has to say. */

@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+import 'reflect-metadata';
+import { Logger } from '@nestjs/common';
+import { CanceledError } from '../errors/drpc-error.js';
+import { ExitCode, run } from './run.js';
+
+// What a connection has to say is in the error of the call.
+Logger.overrideLogger(false);
+
+const stop = new AbortController();
+let isReaderGone = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  // A second one ends the process at once.
+  process.once(signal, () => stop.abort(new CanceledError('interrupted')));
+}
+process.stdout.on('error', () => {
+  isReaderGone = true;
+  stop.abort(new CanceledError('nobody reads the output'));
+});
+
+const exitCode = await run(process.argv.slice(2), {
+  input: process.stdin,
+  output: process.stdout,
+  errors: process.stderr,
+  signal: stop.signal,
+});
+// Who has read enough, as head(1) does, has what it wanted.
+process.exitCode = isReaderGone ? ExitCode.Success : exitCode;
