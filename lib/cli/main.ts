@@ -8,15 +8,11 @@ import { ExitCode, run } from './run.js';
 Logger.overrideLogger(false);
 
 const stop = new AbortController();
-let isReaderGone = false;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   // A second one ends the process at once.
   process.once(signal, () => stop.abort(new CanceledError('interrupted')));
 }
-process.stdout.on('error', () => {
-  isReaderGone = true;
-  stop.abort(new CanceledError('nobody reads the output'));
-});
+process.stdout.on('error', () => stop.abort(new CanceledError('the output can not be written')));
 
 const exitCode = await run(process.argv.slice(2), {
   input: process.stdin,
@@ -24,5 +20,11 @@ const exitCode = await run(process.argv.slice(2), {
   errors: process.stderr,
   signal: stop.signal,
 });
+process.exitCode = exitCode;
+const fault = process.stdout.errored as NodeJS.ErrnoException | null;
 // Who has read enough, as head(1) does, has what it wanted.
-process.exitCode = isReaderGone ? ExitCode.Success : exitCode;
+if (fault?.code === 'EPIPE') process.exitCode = ExitCode.Success;
+else if (fault) {
+  process.stderr.write(`nestjs-drpc: the output can not be written: ${fault.message}\n`);
+  process.exitCode = ExitCode.Failure;
+}

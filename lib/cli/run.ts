@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import {
   DrpcClient,
@@ -81,13 +82,9 @@ async function call(command: CallCommand, { input, output, signal }: Surrounding
   }
 }
 
-/** One that takes no more is waited for: the reader's pace reaches the server. */
-function write(output: Writable, text: string | Uint8Array, signal: AbortSignal): Promise<void> | undefined {
-  if (output.write(text)) return undefined;
-  return new Promise((resolve, reject) => {
-    output.once('drain', resolve);
-    signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
-  });
+/** An output that takes no more is waited for: its reader's pace reaches the server. */
+async function write(output: Writable, text: string | Uint8Array, signal: AbortSignal): Promise<void> {
+  if (!output.write(text)) await once(output, 'drain', { signal });
 }
 
 async function ping({ client: options, timeout }: PingCommand, around: Surroundings): Promise<ExitCode> {
