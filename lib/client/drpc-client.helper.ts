@@ -20,11 +20,11 @@ type Given<Options> = { [Name in keyof Options]: Exclude<Options[Name], undefine
 export function drpcClient<Name extends string | symbol>(
   options: DrpcClientOptions & { name: Name },
 ): DrpcClientProvider<Name>;
-export function drpcClient(options: DrpcClientOptions): DrpcClientProvider;
+export function drpcClient(options?: DrpcClientOptions): DrpcClientProvider;
 export function drpcClient({
   name,
   ...options
-}: DrpcClientOptions & { name?: string | symbol }): DrpcClientProvider<string | symbol | undefined> {
+}: DrpcClientOptions & { name?: string | symbol } = {}): DrpcClientProvider<string | symbol | undefined> {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return { name, customClass: DrpcClient, options: Object.fromEntries(given) };
 }

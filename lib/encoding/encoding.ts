@@ -34,7 +34,7 @@ export const jsonEncoding: Encoding & Required<Pick<Encoding, 'unmarshalRange'>>
     if (value === undefined) return '';
     const text = JSON.stringify(value) as string | undefined;
     // Must not travel as the empty message: the peer would take it for `undefined`.
-    if (text === undefined) throw new TypeError(`json encoding: ${typeName(value)} has no JSON form`);
+    if (text === undefined) throw new TypeError(`${typeName(value)} has no JSON form`);
     return text;
   },
   unmarshal(bytes) {
@@ -48,7 +48,7 @@ export const bytesEncoding: Encoding<Uint8Array> & Required<Pick<Encoding<Uint8A
   name: 'bytes',
   marshal(value) {
     if (!isUint8Array(value)) {
-      throw new TypeError(`bytes encoding: value is ${typeName(value)}: must be a Buffer or Uint8Array`);
+      throw new TypeError(`value is ${typeName(value)}: must be a Buffer or Uint8Array`);
     }
     return value;
   },

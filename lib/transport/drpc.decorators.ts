@@ -2,6 +2,7 @@ import { createParamDecorator, type ExecutionContext, type Type } from '@nestjs/
 import { isObservable } from 'rxjs';
 import { isStreamedValue } from '../bridge/streamed-value.js';
 import { typeName } from '../errors/type-name.js';
+import { unknownNameIn } from '../errors/unknown-name.js';
 import { DrpcContext } from './drpc.context.js';
 import { PATTERN_EXTRAS_METADATA } from './handler-pins.js';
 import { RequestShape } from './route.js';
@@ -22,6 +23,12 @@ export interface DrpcStreamOptions {
   validation?: Readonly<Record<string, unknown>> | undefined;
 }
 
+const STREAM_OPTIONS = Object.keys({
+  as: true,
+  type: true,
+  validation: true,
+} satisfies Record<keyof DrpcStreamOptions, true>);
+
 const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionContext) => {
   const requests: unknown = execution.switchToRpc().getData();
   if (isObservable(requests) || isStreamedValue(requests)) return requests;
@@ -34,10 +41,14 @@ const giveRequests = createParamDecorator((_data: unknown, execution: ExecutionC
 /**
  * Gives a handler its request as a stream of messages: an Observable, or with `{ as: 'iterable' }` an
  * AsyncIterable. Pipes get the stream itself; to check each message, name its class.
- * @throws TypeError for an `as` that is neither.
+ * @throws TypeError for an `as` that is neither, and for an option that there is not.
  */
 export function DrpcStream(options: Type<object> | DrpcStreamOptions = {}): ParameterDecorator {
-  const { as = 'observable', type, validation } = typeof options === 'function' ? { type: options } : options;
+  const given: DrpcStreamOptions = typeof options === 'function' ? { type: options } : options;
+  // A misspelt `type` would check no message.
+  const unknown = unknownNameIn('@DrpcStream: option', given, STREAM_OPTIONS);
+  if (unknown !== undefined) throw new TypeError(unknown);
+  const { as = 'observable', type, validation } = given;
   const extra: StreamExtra = {
     shape: shapeOf(as),
     rule: type && { type, validation },

@@ -57,6 +57,10 @@ describe('drpcClient', () => {
     expect(await app.get(Caller).math.call('echo', 1)).toBe(1);
   });
 
+  it('may be given nothing, for a service at the default address', () => {
+    expect(drpcClient()).toEqual({ name: undefined, customClass: DrpcClient, options: {} });
+  });
+
   it('is what ClientProxyFactory.create takes', async () => {
     const { way } = await Service.start([EchoController]);
     const client = ClientProxyFactory.create(drpcClient(way));

@@ -55,9 +55,9 @@ describe('jsonEncoding', () => {
   });
 
   it.each([
-    ['a function', () => 1, 'json encoding: a function has no JSON form'],
-    ['a symbol', Symbol('s'), 'json encoding: a symbol has no JSON form'],
-    ['an object that hides itself', { toJSON: () => undefined }, 'json encoding: an Object has no JSON form'],
+    ['a function', () => 1, 'a function has no JSON form'],
+    ['a symbol', Symbol('s'), 'a symbol has no JSON form'],
+    ['an object that hides itself', { toJSON: () => undefined }, 'an Object has no JSON form'],
   ])('refuses %s, which would arrive as undefined', (_what, value, text) => {
     expect(() => jsonEncoding.marshal(value)).toThrow(new TypeError(text));
   });
@@ -108,7 +108,7 @@ describe('bytesEncoding', () => {
     [{ type: 'Buffer', data: [1] }, 'an Object'],
     [Object.create(null), 'an object'],
   ])('refuses %o by name', (value, name) => {
-    const text = `bytes encoding: value is ${name}: must be a Buffer or Uint8Array`;
+    const text = `value is ${name}: must be a Buffer or Uint8Array`;
     expect(() => bytesEncoding.marshal(value as Uint8Array)).toThrow(new TypeError(text));
   });
 

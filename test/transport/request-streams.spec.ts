@@ -346,4 +346,10 @@ describe('@DrpcStream with a class', () => {
       "@DrpcStream: as is promise: must be 'observable' or 'iterable'",
     );
   });
+
+  it('refuses an option that there is not, and says which it looks like', () => {
+    expect(() => DrpcStream({ typ: EventLog } as object)).toThrow(
+      '@DrpcStream: option typ is not known, did you mean type? There are as, type, validation',
+    );
+  });
 });
