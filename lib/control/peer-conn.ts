@@ -60,6 +60,7 @@ export class PeerConn extends Conn {
   #profile: 'own' | Exclude<PeerProfile, 'auto'> = 'storj';
   #maxStreams = 1;
   #goawayLastId: Uint64 | undefined;
+  #goawayReason = '';
   #controlStream: Stream | undefined;
 
   private constructor(duplex: Duplex, options: PeerConnOptions, hooks: PeerConnHooks) {
@@ -122,6 +123,11 @@ export class PeerConn extends Conn {
     return this.#goawayLastId;
   }
 
+  /** Why the server takes no more calls here, in its own words; empty while it takes them. */
+  get goawayReason(): string {
+    return this.#goawayReason;
+  }
+
   /** Calls in flight. */
   get openStreams(): number {
     const open = this.manager.openStreams;
@@ -154,10 +160,11 @@ export class PeerConn extends Conn {
             this.#adopt(settings, streamWindow);
             settled();
           },
-          goaway: (lastStreamId) => {
+          goaway: (lastStreamId, reason) => {
             // What it said it will finish may have begun: a second one can not take that back, nor cost any work.
             if (this.isDraining) return;
             this.#goawayLastId = lastStreamId;
+            this.#goawayReason = reason;
             this.#hooks.goaway?.();
           },
           end: (cause) => {

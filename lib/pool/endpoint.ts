@@ -6,6 +6,7 @@ import {
   type PeerProfile,
 } from '../control/peer-conn.js';
 import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js';
+import { escapeName } from '../errors/escape.js';
 import { formatAddress, type Address } from './address.js';
 import { Dial, keepAlive } from './dialer.js';
 import { Link, type LinkHost } from './link.js';
@@ -176,7 +177,7 @@ export class Endpoint {
 
   /** The server takes no more calls on this connection and finishes those it has. */
   drain(link: Link): void {
-    const cause = new ClosedError('the server is shutting down');
+    const cause = sentAway(link.conn);
     if (!link.isDraining) this.#leave(link, cause);
     // Also where the connection was left before, for a reason of our own: only now are these known not to begin.
     link.moveUnstarted(cause);
@@ -301,8 +302,9 @@ export class Endpoint {
       const { manager, isDraining } = attempt.conn;
       if (manager.isTerminated) attempt.error = this.#unavailable(manager.cause);
       else if (isDraining) {
-        attempt.error = new ClosedError('the server is shutting down');
-        manager.finish(attempt.error as ClosedError, FINISH_TIME);
+        const cause = sentAway(attempt.conn);
+        attempt.error = cause;
+        manager.finish(cause, FINISH_TIME);
       }
     } catch (error) {
       // An attempt that did not get that far says itself where it went.
@@ -438,6 +440,11 @@ export class Endpoint {
     const reason = cause instanceof DrpcError ? `: ${messageWithCode(cause)}` : '';
     return new ClosedError(`cannot connect to ${formatAddress(this.address)}${reason}`, { cause });
   }
+}
+
+/** What the server said to whoever has to leave; a plain one says it by refusing a call. */
+function sentAway({ goawayReason }: PeerConn): ClosedError {
+  return new ClosedError(escapeName(goawayReason) || 'the server is shutting down');
 }
 
 /** Whether the server was there, and ended the connection before any call could be made. */

@@ -1,9 +1,8 @@
 import type { Duplex } from 'node:stream';
-import type { PeerServerOptions } from '../control/peer-server.js';
 import { ClosedError, type DrpcError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
 import type { DrpcPeer } from './drpc-peer.js';
-import { ServerConnection } from './server-connection.js';
+import { ServerConnection, type ServerConnectionOptions } from './server-connection.js';
 
 /** How long a client may take to close its end, in ms. */
 const FINISH_TIMEOUT = 2000;
@@ -21,7 +20,7 @@ export interface ConnectionSetHooks {
 
 /** The clients of a server while it listens once. */
 export class ConnectionSet {
-  readonly #options: PeerServerOptions;
+  readonly #options: ServerConnectionOptions;
   readonly #maxConnections: number;
   readonly #hooks: ConnectionSetHooks;
   readonly #connections = new Set<ServerConnection>();
@@ -31,7 +30,7 @@ export class ConnectionSet {
   /** Why all connections end. */
   #cause: ClosedError | undefined;
 
-  constructor(options: PeerServerOptions, maxConnections: number, hooks: ConnectionSetHooks) {
+  constructor(options: ServerConnectionOptions, maxConnections: number, hooks: ConnectionSetHooks) {
     this.#options = options;
     this.#maxConnections = maxConnections;
     this.#hooks = hooks;

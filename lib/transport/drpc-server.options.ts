@@ -54,6 +54,8 @@ export interface DrpcServerOptions extends ConnectionLimits, ServiceOptions {
   encodings?: Readonly<Record<string, EncodingName | Encoding>> | undefined;
   /** Connections at once; further ones are closed. Default: Infinity. */
   maxConnections?: number | undefined;
+  /** How old a connection may become before its client makes another; 0: as old as it wants. Default: 0. */
+  maxConnectionAge?: number | undefined;
   /** Streams of a connection that may be open or running at once. Default: 1,000. */
   maxStreams?: number | undefined;
   /** Handlers of all connections that may run at once, events included. Default: 10,000. */
@@ -77,6 +79,7 @@ const MIB = 1024 * 1024;
 export const SERVER_LIMITS = {
   gracePeriod: { default: 10_000, min: 0, max: MAX_TIME },
   maxConnections: { default: Infinity, min: 1, max: Infinity },
+  maxConnectionAge: { default: 0, min: 0, max: MAX_TIME },
   maxStreams: { default: 1000, min: 1, max: MAX_SIZE },
   maxHandlers: { default: 10_000, min: 1, max: MAX_SIZE },
   maxServerReceivedBytes: { default: 512 * MIB, min: 1, max: Number.MAX_SAFE_INTEGER },

@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream';
+import type { Timer } from '../clock/clock.js';
 import { PeerServer, type PeerServerOptions } from '../control/peer-server.js';
 import type { DrpcError } from '../errors/drpc-error.js';
 import type { Stream } from '../stream/stream.js';
@@ -11,20 +12,36 @@ export interface ConnectionHooks {
   overloaded(connection: ServerConnection, error: DrpcError): void;
 }
 
+/** Settings of one connection. Times in milliseconds. */
+export interface ServerConnectionOptions extends PeerServerOptions {
+  /** How old it may become; 0: as old as its client wants. Default: 0. */
+  maxConnectionAge?: number | undefined;
+}
+
+/** An age lies within so much of what was asked for: clients that came together do not all come back together. */
+const AGE_SPREAD = 0.1;
+
 /** One client of the server. */
 export class ServerConnection {
   readonly peer: DrpcPeer;
   readonly #server: PeerServer;
+  /** Until it is old. */
+  #ageTimer: Timer | undefined;
 
-  constructor(id: number, duplex: Duplex, options: PeerServerOptions, hooks: ConnectionHooks) {
+  constructor(id: number, duplex: Duplex, options: ServerConnectionOptions, hooks: ConnectionHooks) {
     const peer = new DrpcPeer(id, duplex);
     this.peer = peer;
-    this.#server = new PeerServer(duplex, options, {
+    const { maxConnectionAge = 0, ...own } = options;
+    this.#server = new PeerServer(duplex, own, {
       accept: (stream) => hooks.accept(stream, peer),
-      terminated: (cause) => hooks.terminated(this, cause),
+      terminated: (cause) => {
+        this.#ageTimer?.cancel();
+        hooks.terminated(this, cause);
+      },
       failed: (stream, error) => hooks.failed(stream, error),
       overloaded: (error) => hooks.overloaded(this, error),
     });
+    if (maxConnectionAge > 0) this.#retireAt(maxConnectionAge);
   }
 
   /** Resolves when the socket is closed. */
@@ -40,5 +57,14 @@ export class ServerConnection {
   /** Writes what waits and closes in peace; see {@link Manager.finish}. */
   finish(cause: Error, timeout: number, timeToWrite: number): void {
     this.#server.manager.finish(cause, timeout, timeToWrite);
+  }
+
+  #retireAt(age: number): void {
+    const { manager } = this.#server;
+    const spread = 1 - AGE_SPREAD + 2 * AGE_SPREAD * Math.random();
+    this.#ageTimer = manager.clock.after(age * spread, () => {
+      // Whoever knows no goaway could only be refused calls, which it may not make elsewhere.
+      if (this.#server.isOwnPeer) this.#server.drain('the connection has reached maxConnectionAge');
+    });
   }
 }

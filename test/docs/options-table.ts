@@ -11,7 +11,7 @@ const SOURCES = {
   services: 'service/service-options.ts',
 };
 const TIMES = new Set(
-  'frameTimeout stallTimeout pingInterval pingTimeout gracePeriod tlsHandshakeTimeout handshakeTimeout connectTimeout lookupInterval reconnectDelay maxReconnectDelay idleTimeout timeout'.split(
+  'frameTimeout stallTimeout pingInterval pingTimeout gracePeriod tlsHandshakeTimeout handshakeTimeout connectTimeout lookupInterval reconnectDelay maxReconnectDelay idleTimeout maxConnectionAge timeout'.split(
     ' ',
   ),
 );

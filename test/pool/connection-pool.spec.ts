@@ -1257,7 +1257,7 @@ describe('ConnectionPool that is told to go away', () => {
       source: { start: (sink) => void sink.trySend('1'), stop: () => undefined },
     });
     connection.peer!.drain('restart');
-    expect(await seen.failure()).toMatchObject({ code: 14, message: 'the server is shutting down' });
+    expect(await seen.failure()).toMatchObject({ code: 14, message: 'restart' });
   });
 
   it('closes an idle connection at once', async () => {
