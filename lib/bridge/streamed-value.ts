@@ -75,9 +75,10 @@ export function dropStreamedValue(value: unknown): void {
   });
 }
 
-/** Frees a Node or web stream that nobody will read; any other iterable is not touched. Never throws. */
-export function dropStream(value: StreamedValue): void {
+/** Frees a Node or web stream that nobody will read; any other value is not touched. Never throws. */
+export function dropStream(value: unknown): void {
   swallow(() => {
+    if (typeof value !== 'object' || value === null) return undefined;
     if (isWebStream(value)) return value.cancel();
     if (isNodeStream(value)) destroy(value);
     return undefined;

@@ -1,5 +1,6 @@
 import { defer, Observable, type Subscriber, type Subscription } from 'rxjs';
 import type { DrpcPattern } from '../bridge/pattern.js';
+import { dropStream } from '../bridge/streamed-value.js';
 import type { Encoding } from '../encoding/encoding.js';
 import type { Clock, Timer } from '../clock/clock.js';
 import { abortCause, shareSignal } from '../conn/conn.js';
@@ -88,6 +89,8 @@ export class InterceptedCall implements CallHandle {
   #timer: Timer | undefined;
   /** Answers that the caller asked for and has not got. */
   #wanted: number;
+  /** Whether an interceptor let a call begin, whose affair the payload is then. */
+  #hasBegun = false;
   #isOver = false;
 
   constructor(
@@ -163,6 +166,7 @@ export class InterceptedCall implements CallHandle {
   #chain(interceptors: readonly DrpcClientInterceptor[], isPulled: boolean): Next {
     const innermost = (last: DrpcOutgoingCall): Observable<unknown> =>
       new Observable((subscriber) => {
+        this.#hasBegun = true;
         let inner: CallHandle | undefined;
         const asksAgain = isPulled ? this.#asksAgain(subscriber, () => inner?.request(1)) : subscriber;
         inner = this.#host.start(this.#withTimeLeft(last), asksAgain, this.#wanted);
@@ -200,6 +204,7 @@ export class InterceptedCall implements CallHandle {
     this.#isOver = true;
     this.#timer?.cancel();
     this.#call.signal?.removeEventListener('abort', this);
+    if (!this.#hasBegun) dropStream(this.#call.data);
     this.#host.ended(this);
   }
 

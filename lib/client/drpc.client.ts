@@ -3,6 +3,7 @@ import { ClientProxy, type ReadPacket, type WritePacket } from '@nestjs/microser
 import { AsyncSubject, Observable } from 'rxjs';
 import { LimitedLog } from '../bridge/limited-log.js';
 import { DrpcStatus } from '../bridge/status.js';
+import { dropStream } from '../bridge/streamed-value.js';
 import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js';
 import { escapeName } from '../errors/escape.js';
 import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
@@ -31,7 +32,7 @@ import {
   type DrpcClientOptions,
   type ResolvedClientOptions,
 } from './drpc-client.options.js';
-import type { DrpcCallOptions } from './drpc.record.js';
+import { DrpcRecord, type DrpcCallOptions } from './drpc.record.js';
 import type {
   DrpcServiceClient,
   DrpcServiceForm,
@@ -306,7 +307,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       if (!intercepted.isOver) this.#intercepted.add(intercepted);
       return intercepted;
     } catch (error) {
-      return failSoon(observer, error);
+      return failSoon(observer, error, data);
     }
   }
 
@@ -320,7 +321,7 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
       assertUserMetadata(call.metadata);
       return this.#start(call, observer, demand);
     } catch (error) {
-      return failSoon(observer, error);
+      return failSoon(observer, error, call.data);
     }
   };
 
@@ -393,8 +394,12 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   }
 }
 
-/** In another turn, as all that calls fail for: who tries again at once would never let the event loop go on. */
-function failSoon(observer: CallObserver<unknown>, error: unknown): CallHandle {
+/**
+ * In another turn, as all that calls fail for: who tries again at once would never let the event loop go on.
+ * @param data the payload, which nobody will read
+ */
+function failSoon(observer: CallObserver<unknown>, error: unknown, data: unknown): CallHandle {
+  dropStream(data instanceof DrpcRecord ? data.data : data);
   setImmediate(() => observer.error(invalidCall(error)));
   return NO_CALL;
 }

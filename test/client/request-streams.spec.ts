@@ -4,18 +4,30 @@ import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern } from '@nestjs/microservices';
-import { DrpcClient, DrpcCode, DrpcContext, DrpcError, DrpcRecord, DrpcStream } from 'nestjs-drpc';
+import {
+  DrpcClient,
+  DrpcCode,
+  DrpcContext,
+  DrpcError,
+  DrpcRecord,
+  DrpcStream,
+  type DrpcCallOptions,
+  type DrpcClientInterceptor,
+  type DrpcClientOptions,
+} from 'nestjs-drpc';
 import {
   defer,
   from,
   lastValueFrom,
   map,
+  mergeMap,
   NEVER,
   Observable,
   of,
   reduce,
   repeat,
   Subject,
+  throwError,
   toArray,
 } from 'rxjs';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
@@ -71,6 +83,10 @@ class StreamController {
       };
     });
   }
+}
+
+function aborted(): AbortSignal {
+  return AbortSignal.abort(new Error('enough'));
 }
 
 async function* generate(...values: number[]): AsyncGenerator<number> {
@@ -256,6 +272,31 @@ describe('A request stream', () => {
     const web = new ReadableStream({ cancel: () => void (isCanceled = true) });
     await expect(client.call('sum', web)).rejects.toMatchObject({ code: DrpcCode.Unavailable });
     expect(isCanceled).toBe(true);
+  });
+
+  it.each<[string, DrpcClientOptions, DrpcCallOptions]>([
+    ['has an option that is wrong', {}, { timeout: -1 }],
+    ['has metadata that may not be sent', {}, { metadata: { 'grpc-timeout': '1S' } }],
+    ['is refused by an interceptor', { interceptors: [() => throwError(() => new Error('no token'))] }, {}],
+    ['is aborted while an interceptor keeps it', { interceptors: [() => NEVER] }, { signal: aborted() }],
+  ])('of a Node stream is destroyed when its call %s', async (_what, options, callOptions) => {
+    const client = await connect([StreamController], { client: options });
+    for (const send of [
+      (data: Readable) => client.call('sum', data, callOptions),
+      (data: Readable) => lastValueFrom(client.send('sum', new DrpcRecord(data, callOptions))),
+    ]) {
+      const source = Readable.from([1]);
+      await expect(send(source)).rejects.toThrow(/./);
+      expect(source.destroyed).toBe(true);
+    }
+  });
+
+  it("of a Node stream is the interceptor's once it let a call begin", async () => {
+    const source = Readable.from([1, 2, 3]);
+    const collect: DrpcClientInterceptor = (call, next) =>
+      from((call.data as Readable).toArray()).pipe(mergeMap((data) => next({ ...call, data: from(data) })));
+    const client = await connect([StreamController], { client: { interceptors: [collect] } });
+    expect(await client.call('sum', source)).toBe(6);
   });
 
   it('of a generator that no server has taken may go out with another call', async () => {
