@@ -18,6 +18,7 @@ export {
   type DrpcClientInterceptor,
   type DrpcClientOptions,
   type DrpcClientProvider,
+  type DrpcClientStats,
   type DrpcFreePattern,
   type DrpcHealthCallOptions,
   type DrpcHealthOptions,

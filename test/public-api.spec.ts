@@ -16,7 +16,7 @@ const NAMES = {
   './protobuf': `BadRequestSchema DebugInfoSchema ErrorInfoSchema HelpSchema LocalizedMessageSchema
     PreconditionFailureSchema QuotaFailureSchema RequestInfoSchema ResourceInfoSchema RetryInfoSchema badRequest
     decodeDetails encodeDetail errorInfo findDetails preconditionFailure quotaFailure retryInfo`,
-  './opentelemetry': 'instrumentServer telemetryInterceptor',
+  './opentelemetry': 'instrumentClient instrumentServer telemetryInterceptor',
   './testing': 'createInMemoryNetwork createInMemoryPair',
 };
 

@@ -12,6 +12,7 @@ import type { CallObserver } from '../pool/call.js';
 import { ConnectionPool, type PoolStatus } from '../pool/connection-pool.js';
 import type { DescService } from '../service/protobuf-es.types.js';
 import { Answer, AnswerIterator } from './call-observers.js';
+import type { DrpcClientStats } from './client-stats.js';
 import { ClientListeners, type DrpcClientEvents } from './client-listeners.js';
 import { descService } from './desc-service.js';
 import type {
@@ -131,6 +132,21 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
     F extends DrpcClientEvents[E] = DrpcClientEvents[E],
   >(event: E, callback: F): void {
     this.#listeners.add(event, callback);
+  }
+
+  /** What the client has under way now, for whoever watches it. */
+  get stats(): DrpcClientStats {
+    const { connections, waiting } = this.#pool;
+    return {
+      connections: connections.length,
+      calls: connections.reduce((sum, { calls }) => sum + calls, 0),
+      waiting,
+    };
+  }
+
+  /** @internal Where its servers are. */
+  get addresses(): readonly Address[] {
+    return this.#options.pool.addresses;
   }
 
   /** The connections behind the client. @throws Error before the first of them is open. */

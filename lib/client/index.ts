@@ -8,6 +8,7 @@ export {
 export { drpcClient, type DrpcClientProvider } from './drpc-client.helper.js';
 export { type DrpcClientInterceptor, type DrpcOutgoingCall } from './drpc-client.interceptor.js';
 export { type DrpcClientOptions } from './drpc-client.options.js';
+export { type DrpcClientStats } from './client-stats.js';
 export { type DrpcClientEvents } from './client-listeners.js';
 export { DrpcClient } from './drpc.client.js';
 export {

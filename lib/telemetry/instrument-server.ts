@@ -4,7 +4,7 @@ import type { DrpcContext } from '../transport/drpc.context.js';
 import type { DrpcServer } from '../transport/drpc.server.js';
 import { CallTelemetry, type CallSpan, type TelemetryOptions } from './call-telemetry.js';
 import { PEER_ADDRESS, PEER_PORT, SERVER_DURATION } from './conventions.js';
-import { observeStats } from './server-metrics.js';
+import { observeServer } from './server-metrics.js';
 
 /**
  * Makes a span of each call of a server, as a part of the trace that came in its metadata, measures it, and has
@@ -28,7 +28,7 @@ export function instrumentServer<Server extends DrpcServer>(
     },
     (call) => spans.get(call)?.end(call.code ?? DrpcCode.Ok),
   );
-  observeStats(server, telemetry);
+  observeServer(server, () => telemetry.meter);
   return server;
 }
 

@@ -18,7 +18,7 @@ import {
   type DrpcClientInterceptor,
   type DrpcServerOptions,
 } from 'nestjs-drpc';
-import { instrumentServer, telemetryInterceptor } from 'nestjs-drpc/opentelemetry';
+import { instrumentClient, instrumentServer, telemetryInterceptor } from 'nestjs-drpc/opentelemetry';
 import { SpanKind, trace } from '@opentelemetry/api';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { Telemetry } from '../telemetry/helpers.js';
@@ -257,6 +257,7 @@ describe('the code of docs/operations.md', () => {
     const server = instrumentServer(new DrpcServer({ url: 'drpc://127.0.0.1:0' }));
     const { app, port } = await listen(server);
     const client = new DrpcClient({ port, interceptors: [telemetryInterceptor()] });
+    instrumentClient(client); // where it is injected, say
     closing(client);
     await client.call('who', 1);
     await app.close();
@@ -279,6 +280,6 @@ describe('the code of docs/operations.md', () => {
     expect(client.unwrap().connections).toEqual([
       { url: `drpc://127.0.0.1:${port}`, profile: 'own', calls: 0, isDraining: false },
     ]);
-    expect(client.unwrap().waiting).toBe(0);
+    expect(client.stats).toEqual({ connections: 1, calls: 0, waiting: 0 });
   });
 });

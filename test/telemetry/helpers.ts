@@ -13,7 +13,7 @@ import {
   SimpleSpanProcessor,
   type ReadableSpan,
 } from '@opentelemetry/sdk-trace-base';
-import type { TelemetryOptions } from 'nestjs-drpc/opentelemetry';
+import type { ClientMetricsOptions, TelemetryOptions } from 'nestjs-drpc/opentelemetry';
 
 /** An SDK whose spans and metrics a test can read; its context and propagation are those of the process. */
 export class Telemetry {
@@ -27,6 +27,10 @@ export class Telemetry {
     tracerProvider: new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(this.#spans)] }),
     meterProvider: new MeterProvider({ readers: [this.#reader] }),
   };
+
+  get metricsOptions(): ClientMetricsOptions {
+    return { meterProvider: this.options.meterProvider };
+  }
 
   /** Once in a file of tests. */
   static useContexts(): void {

@@ -9,7 +9,7 @@ import {
   type DrpcContext,
   type DrpcServerOptions,
 } from 'nestjs-drpc';
-import { instrumentServer, telemetryInterceptor } from 'nestjs-drpc/opentelemetry';
+import { instrumentClient, instrumentServer, telemetryInterceptor } from 'nestjs-drpc/opentelemetry';
 import { lastValueFrom, map, NEVER, range, take, type Observable } from 'rxjs';
 import { beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { EventLog } from '../transport/helpers/event-log.js';
@@ -258,6 +258,41 @@ describe('telemetry', () => {
     const stats = vi.spyOn(service.server, 'stats', 'get');
     expect(await telemetry.metric('drpc.server.connections')).toEqual([{ attributes, value: 0 }]);
     expect(stats).not.toHaveBeenCalled();
+  });
+
+  it("makes metrics of a client's numbers until it is closed, and again when it is opened", async () => {
+    const { client, service } = await start({ server: { maxStreams: 1 } });
+    expect(instrumentClient(client, telemetry.metricsOptions)).toBe(client);
+    const attributes = { 'server.address': '127.0.0.1', 'server.port': service.port };
+    const metric = (name: string) => telemetry.metric(`drpc.client.${name}`);
+    expect(await metric('connections')).toEqual([{ attributes, value: 0 }]);
+    const subscription = client.send('endless', 1).subscribe();
+    await log.seen('started');
+    const waits = client.call('value', 1);
+    expect(client.stats).toEqual({ connections: 1, calls: 1, waiting: 1 });
+    expect(await metric('connections')).toEqual([{ attributes, value: 1 }]);
+    expect(await metric('calls')).toEqual([{ attributes, value: 1 }]);
+    expect(await metric('waiting')).toEqual([{ attributes, value: 1 }]);
+    subscription.unsubscribe();
+    await waits;
+    await client.close();
+    expect(await metric('connections')).toEqual([{ attributes, value: 0 }]);
+    const stats = vi.spyOn(client, 'stats', 'get');
+    await metric('connections');
+    expect(stats).not.toHaveBeenCalled();
+    await client.connect();
+    expect(await metric('connections')).toEqual([{ attributes, value: 1 }]);
+  });
+
+  it.each<[string, DrpcClientOptions, object]>([
+    ['one server', { url: 'drpc://a:1' }, { 'server.address': 'a', 'server.port': 1 }],
+    ['several servers', { urls: ['drpc://a:1', 'drpc://b:1', 'drpc://a:2'] }, { 'server.address': 'a,b' }],
+    ['a unix socket', { path: '/run/a.sock' }, { 'server.address': '/run/a.sock' }],
+    ['what only its dial() knows', { dial: () => Promise.reject(new Error('none')) }, {}],
+  ])('names the place of %s', async (_what, options, attributes) => {
+    const client = instrumentClient(new DrpcClient(options), telemetry.metricsOptions);
+    onTestFinished(() => client.close());
+    expect(await telemetry.metric('drpc.client.connections')).toEqual([{ attributes, value: 0 }]);
   });
 
   it('goes on without an SDK', async () => {

@@ -1,0 +1,9 @@
+/** What a client has under way, at one moment. */
+export interface DrpcClientStats {
+  /** Connections that are open, those among them that only finish their calls. */
+  readonly connections: number;
+  /** Calls and events on them. */
+  readonly calls: number;
+  /** Calls that wait: for a server, or for room on a connection. */
+  readonly waiting: number;
+}
