@@ -1,6 +1,6 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { Controller } from '@nestjs/common';
@@ -8,7 +8,7 @@ import { MessagePattern, Payload } from '@nestjs/microservices';
 import { DrpcStream } from 'nestjs-drpc';
 import { take, type Observable } from 'rxjs';
 import { ModuleKind, ScriptTarget, transpileModule } from 'typescript';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 
 import { Service } from '../client/helpers/service.js';
 import { type InstalledPackage, PackedPackage } from './packed-package.js';
@@ -42,6 +42,12 @@ class Endless {
   @MessagePattern('first')
   first(@DrpcStream() numbers: Observable<number>): Observable<number> {
     return numbers.pipe(take(1));
+  }
+
+  /** More than a pipe holds. */
+  @MessagePattern('large')
+  large(): string {
+    return 'x'.repeat(2_000_000);
   }
 
   @MessagePattern('endless')
@@ -257,13 +263,13 @@ describe('the packed package', () => {
     const finished = async (
       args: readonly string[],
       meanwhile: (command: ChildProcessWithoutNullStreams) => void = () => undefined,
-    ): Promise<{ code: number; output: string; errors: string }> => {
+    ): Promise<{ code: number | NodeJS.Signals; output: string; errors: string }> => {
       const command = app.command('nestjs-drpc', args);
       const said = Promise.all([text(command.stdout).catch(() => ''), text(command.stderr)]);
       meanwhile(command);
-      const [code] = (await once(command, 'close')) as [number];
+      const [code, signal] = (await once(command, 'close')) as [number, NodeJS.Signals | null];
       const [output, errors] = await said;
-      return { code, output, errors };
+      return { code: signal ?? code, output, errors };
     };
     const start = async (): Promise<string> => (await Service.start([Endless])).way.url!;
 
@@ -280,13 +286,49 @@ describe('the packed package', () => {
       expect(stream).toEqual({ code: 0, output: '7\n', errors: '' });
     }, 60_000);
 
-    it('cancels its call when it is interrupted', async () => {
-      const call = await finished(['call', await start(), 'endless'], (command) => {
-        command.stdout.once('data', () => command.kill('SIGINT'));
-      });
-      expect(call).toMatchObject({ code: 130, errors: '' });
-      await expect.poll(() => canceled).toBe(1);
+    it.each(['SIGINT', 'SIGTERM'] as const)(
+      'cancels its call at %s, and ends by it, so that a loop of the shell ends with it',
+      async (signal) => {
+        const call = await finished(['call', await start(), 'endless'], (command) => {
+          command.stdout.once('data', () => command.kill(signal));
+        });
+        expect(call).toMatchObject({ code: signal, errors: '' });
+        await expect.poll(() => canceled).toBe(1);
+      },
+      60_000,
+    );
+
+    it('ends when it is interrupted, though what it wrote has not been read', async () => {
+      const command = app.command('nestjs-drpc', ['call', await start(), 'large']);
+      await once(command.stdout, 'readable');
+      command.kill('SIGINT');
+      expect(await once(command, 'exit')).toEqual([null, 'SIGINT']);
     }, 60_000);
+
+    it.runIf(existsSync('/dev/full'))(
+      'fails when its output can not be written, and says why',
+      async () => {
+        const full = openSync('/dev/full', 'w');
+        onTestFinished(() => closeSync(full));
+        const args = ['call', await start(), 'double', '21'];
+        const command = app.command('nestjs-drpc', args, ['ignore', full, 'pipe']);
+        const errors = text(command.stderr);
+        expect(await once(command, 'exit')).toEqual([1, null]);
+        expect(await errors).toMatch(/^nestjs-drpc: the output can not be written: ENOSPC.*\n$/);
+      },
+      60_000,
+    );
+
+    it.runIf(existsSync('/dev/full'))(
+      'ends with the code it would have, though its errors can not be written',
+      async () => {
+        const full = openSync('/dev/full', 'w');
+        onTestFinished(() => closeSync(full));
+        const command = app.command('nestjs-drpc', ['call'], ['ignore', 'pipe', full]);
+        expect(await once(command, 'exit')).toEqual([2, null]);
+      },
+      60_000,
+    );
 
     it('cancels its call when nobody reads its output any more, and has nothing to complain of', async () => {
       const call = await finished(['call', await start(), 'endless'], ({ stdout }) => {

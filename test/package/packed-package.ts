@@ -1,4 +1,4 @@
-import { execFile, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { execFile, spawn, type ChildProcessWithoutNullStreams, type StdioOptions } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -78,11 +78,16 @@ export class InstalledPackage {
     return JSON.parse(stdout);
   }
 
-  /** Starts a command that the package brings along. */
-  command(name: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+  /** Starts a command that the package brings along; where `stdio` has no pipe, the process has no stream. */
+  command(
+    name: string,
+    args: readonly string[],
+    stdio: StdioOptions = 'pipe',
+  ): ChildProcessWithoutNullStreams {
     const folder = join(this.folder, 'node_modules/nestjs-drpc');
     const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
-    return spawn(process.execPath, [join(folder, bin[name]!), ...args], { cwd: this.folder });
+    const command = [join(folder, bin[name]!), ...args];
+    return spawn(process.execPath, command, { cwd: this.folder, stdio }) as ChildProcessWithoutNullStreams;
   }
 
   /** Type-checks files of code against the declarations of the package, `more` flags on; what tsc has to say. */
