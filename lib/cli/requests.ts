@@ -1,7 +1,15 @@
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import type { CallCommand } from './command-line.js';
 import { UsageError } from './usage.js';
+
+/** Most that is held of the input, in bytes; no client sends a message of that size. */
+const MAX_SIZE = 16 * 1024 * 1024;
+
+const NEWLINE = 0x0a;
+const BLANKS: readonly number[] = [...Buffer.from(' \t\r')];
+
+/** Takes nothing for text that is not, and leaves out a byte order mark. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true });
 
 /** The request of a call. */
 export interface Request {
@@ -15,35 +23,62 @@ type Encoding = CallCommand['encoding'];
 /** @throws UsageError for a message that is not JSON. */
 export function requestOf({ message, isStreamed, encoding }: CallCommand, input: Readable): Request {
   if (isStreamed) return streamedRequest(input, encoding);
-  const payload =
-    message === undefined ? emptyMessage(encoding) : parseMessage('the message', message, encoding);
+  const payload = message === undefined ? emptyMessage(encoding) : messageOf(message, encoding);
   return { payload, close: () => undefined };
 }
 
-function streamedRequest(input: Readable, encoding: Encoding): Request {
-  const lines = createInterface({ input, crlfDelay: Infinity });
-  // Made before anything else happens: it would not have the lines that were read before it.
-  const iterator = lines[Symbol.asyncIterator]();
-  return { payload: messagesOf(iterator, encoding), close: () => lines.close() };
+function messageOf(message: string, encoding: Encoding): unknown {
+  return encoding === 'bytes' ? Buffer.from(message) : parseJson('the message', message);
 }
 
-async function* messagesOf(
-  lines: AsyncIterableIterator<string>,
-  encoding: Encoding,
-): AsyncGenerator<unknown> {
+function streamedRequest(input: Readable, encoding: Encoding): Request {
+  return { payload: messagesOf(input, encoding), close: () => input.destroy() };
+}
+
+async function* messagesOf(input: Readable, encoding: Encoding): AsyncGenerator<unknown> {
   let number = 0;
-  for await (const line of lines) {
+  for await (const line of linesOf(chunksOf(input))) {
     number++;
-    if (encoding === 'bytes') yield Buffer.from(line);
+    if (encoding === 'bytes') yield line;
     // The last line of a file, and those that part messages for their reader.
-    else if (line.trim() !== '') yield parseMessage(`line ${number} of the input`, line, encoding);
+    else if (!isBlank(line)) yield parseJson(`line ${number} of the input`, line);
   }
 }
 
-function parseMessage(what: string, text: string, encoding: Encoding): unknown {
-  if (encoding === 'bytes') return Buffer.from(text);
+/** The lines without their ends, as they are: a message need not be text. */
+async function* linesOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let begun: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      yield Buffer.concat([...begun, chunk.subarray(start, end)]);
+      begun = [];
+      size = 0;
+      start = end + 1;
+    }
+    begun.push(chunk.subarray(start));
+    size += chunk.length - start;
+    if (size > MAX_SIZE) throw new UsageError(`a line of the input is longer than ${MAX_SIZE} bytes`);
+  }
+  if (size > 0) yield Buffer.concat(begun);
+}
+
+async function* chunksOf(input: Readable): AsyncGenerator<Buffer> {
   try {
-    return JSON.parse(text) as unknown;
+    yield* input as AsyncIterable<Buffer>;
+  } catch (error) {
+    throw new UsageError(`the input can not be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function isBlank(line: Buffer): boolean {
+  return line.every((byte) => BLANKS.includes(byte));
+}
+
+function parseJson(what: string, json: string | Buffer): unknown {
+  try {
+    return JSON.parse(typeof json === 'string' ? json : UTF8.decode(json)) as unknown;
   } catch (error) {
     throw new UsageError(`${what} is not JSON: ${(error as Error).message}`, { cause: error });
   }

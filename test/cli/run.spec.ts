@@ -1,9 +1,10 @@
+import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { CanceledError, DrpcCode, DrpcContext, DrpcException, DrpcMethod, DrpcStream } from 'nestjs-drpc';
 import { badRequest } from 'nestjs-drpc/protobuf';
-import { concat, map, NEVER, of, reduce, take, type Observable } from 'rxjs';
+import { concat, map, NEVER, of, reduce, take, toArray, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 
 import { ExitCode } from '../../lib/cli/run.js';
@@ -34,6 +35,16 @@ class Handlers {
   @MessagePattern('total')
   total(@DrpcStream() numbers: Observable<number>): Observable<number> {
     return numbers.pipe(reduce((a, b) => a + b, 0));
+  }
+
+  @MessagePattern('joined')
+  joined(@DrpcStream() texts: Observable<string>): Observable<string[]> {
+    return texts.pipe(toArray());
+  }
+
+  @MessagePattern('hex', BYTES)
+  hex(@DrpcStream() lines: Observable<Buffer>): Observable<Buffer> {
+    return lines.pipe(map((line) => Buffer.from(`${line.toString('hex')} `)));
   }
 
   @MessagePattern('double')
@@ -153,11 +164,18 @@ describe('nestjs-drpc call', () => {
     expect(JSON.parse(output)).toBe('a\u009b31mb\u202ec\u2028d\u001be');
   });
 
-  it.each<[string, string[], string, string]>([
-    ['a message in each line', ['total'], '1\n2\n\n3', '6\n'],
+  it.each<[string, string[], string | Uint8Array, string]>([
+    ['a message in each line', ['total'], '1\n2\n \t\n\n3', '6\n'],
+    ['behind a byte order mark', ['total'], '\ufeff1\n2', '3\n'],
     ['lines that end as those of Windows', ['total'], '1\r\n2\r\n', '3\n'],
     ['no line', ['total'], '', '0\n'],
     ['lines as bytes, the empty ones too', ['-e', 'bytes', 'shout'], 'ab\n\ncd\n', 'AB\n\nCD\n'],
+    [
+      'bytes that are no text',
+      ['-e', 'bytes', 'hex'],
+      Buffer.from('61ff0dfe0d0a00c3', 'hex'),
+      '61ff0dfe0d 00c3 ',
+    ],
   ])('takes a request stream from the input: %s', async (_what, args, input, output) => {
     expect(await result(['call', '--stdin', await start(), ...args], input)).toEqual(succeeded(output));
   });
@@ -176,6 +194,46 @@ describe('nestjs-drpc call', () => {
     const { code, output, errors } = await result(['call', '-i', await start(), 'total'], '1\n{2\n');
     expect({ code, output }).toEqual({ code: ExitCode.Usage, output: '' });
     expect(errors).toContain('line 2 of the input is not JSON');
+  });
+
+  it('takes nothing for text that is not', async () => {
+    const { code, output, errors } = await result(
+      ['call', '-i', await start(), 'joined'],
+      Buffer.from('"a\xff"\n', 'latin1'),
+    );
+    expect({ code, output }).toEqual({ code: ExitCode.Usage, output: '' });
+    expect(errors).toContain('line 1 of the input is not JSON: The encoded data was not valid');
+  });
+
+  it('joins a line that arrives in parts', async () => {
+    const command = new Command(['call', '-i', await start(), 'double']).read();
+    command.input.write('1\n1');
+    await command.until('2\n');
+    command.input.end('0\n');
+    expect(await command.result()).toEqual(succeeded('2\n20\n'));
+  });
+
+  it('does not take an input that can not be read for one that has ended', async () => {
+    const command = new Command(['call', '-i', await start(), 'double']).read();
+    command.input.write('1\n');
+    await command.until('2\n');
+    command.input.destroy(new Error('EIO: broken'));
+    const { code, errors } = await command.result();
+    expect(code).toBe(ExitCode.Usage);
+    expect(errors).toContain('nestjs-drpc: the input can not be read: EIO: broken\n');
+  });
+
+  it('does not hold a line without end', async () => {
+    const command = new Command(['call', '-i', await start(), 'total']).read();
+    const chunk = Buffer.alloc(1024 * 1024, '1');
+    Readable.from(
+      (function* () {
+        for (;;) yield chunk;
+      })(),
+    ).pipe(command.input);
+    const { code, errors } = await command.result();
+    expect(code).toBe(ExitCode.Usage);
+    expect(errors).toContain('a line of the input is longer than 16777216 bytes');
   });
 
   it('tells of an error with its code and details, and of nothing that a terminal would obey', async () => {
@@ -228,7 +286,7 @@ describe('nestjs-drpc call', () => {
     const command = new Command(['call', '-i', await start(), 'first']).read();
     command.input.write('7\n');
     expect(await command.result()).toEqual(succeeded('7\n'));
-    expect(command.input.isPaused()).toBe(true);
+    expect(command.input.destroyed).toBe(true);
   });
 
   it('speaks TLS with an authority of its own', async () => {

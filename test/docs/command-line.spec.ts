@@ -90,7 +90,7 @@ describe('the commands of docs/command-line.md', () => {
     await run(
       args.map((word) => replaced[word] ?? word),
       {
-        input: Readable.from(input === '' ? [] : [input]),
+        input: Readable.from([Buffer.from(input)]),
         output: said,
         errors: said,
         signal: new AbortController().signal,

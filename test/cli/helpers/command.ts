@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
 import { finished } from 'node:stream/promises';
 
 import { ExitCode, run } from '../../../lib/cli/run.js';
@@ -45,9 +45,9 @@ export class Command {
 }
 
 /** What comes of a command that is given this input. */
-export async function result(args: readonly string[], input = ''): Promise<Result> {
+export async function result(args: readonly string[], input: string | Uint8Array = ''): Promise<Result> {
   const command = new Command(args).read();
-  Readable.from(input === '' ? [] : [input]).pipe(command.input);
+  command.input.end(input);
   return command.result();
 }
 
