@@ -7,6 +7,9 @@ import { uint64, type Uint64 } from '../wire/varint.js';
 /** The rpc by which two peers of this library find each other; see docs/protocol.md, control stream. */
 export const CONTROL_RPC = '/nestjs.drpc.v1.Control/Open';
 
+/** The `lastStreamId` of a server that takes whatever a client sends before it hears the goaway. */
+export const ALL_STREAMS = Number.MAX_SAFE_INTEGER;
+
 /** Messages of the control stream are small. */
 export const MAX_CONTROL_SIZE = 4096;
 

@@ -8,6 +8,7 @@ import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.
 import type { Stream } from '../stream/stream.js';
 import type { Uint64 } from '../wire/varint.js';
 import {
+  ALL_STREAMS,
   CONTROL_RPC,
   marshalControl,
   MAX_CONTROL_SIZE,
@@ -161,8 +162,10 @@ export class PeerConn extends Conn {
             settled();
           },
           goaway: (lastStreamId, reason) => {
-            // What it said it will finish may have begun: a second one can not take that back, nor cost any work.
-            if (this.isDraining) return;
+            // What it said it will finish may have begun: a second one can not take that back, nor cost any work. But
+            // where there was no limit, a server that closes has one.
+            const isLimited = this.isDraining && this.#goawayLastId !== ALL_STREAMS;
+            if (isLimited || lastStreamId === this.#goawayLastId) return;
             this.#goawayLastId = lastStreamId;
             this.#goawayReason = reason;
             this.#hooks.goaway?.();

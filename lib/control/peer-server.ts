@@ -6,7 +6,13 @@ import { Manager, type ManagerHooks } from '../manager/manager.js';
 import type { ManagerOptions } from '../manager/manager.options.js';
 import { DEFAULT_STREAM_WINDOW, MIN_STREAM_WINDOW } from '../stream/recv-window.js';
 import type { Stream } from '../stream/stream.js';
-import { CONTROL_RPC, MAX_CONTROL_SIZE, withRoomForControl, type Settings } from './control-message.js';
+import {
+  ALL_STREAMS,
+  CONTROL_RPC,
+  MAX_CONTROL_SIZE,
+  withRoomForControl,
+  type Settings,
+} from './control-message.js';
 import { ControlStream, DEFAULT_PING_INTERVAL, DEFAULT_PING_TIMEOUT } from './control-stream.js';
 import { LIBRARY, VERSION } from './version.js';
 
@@ -41,6 +47,8 @@ export class PeerServer {
   #hasAccepted = false;
   /** The client's settings arrived. */
   #isOwnPeer = false;
+  /** The client was asked to go, and what it had sent by then is taken. */
+  #isRetired = false;
   /** Why no more rpcs are taken. */
   #drainReason: string | undefined;
 
@@ -81,6 +89,17 @@ export class PeerServer {
   /** Whether the client is one of this library. */
   get isOwnPeer(): boolean {
     return this.#isOwnPeer;
+  }
+
+  /**
+   * Asks a client of this library to make its next calls on another connection. Those that are on their way meanwhile
+   * are taken, so that none has to move, or is lost. Any other client can not be asked. May be called again.
+   */
+  retire(reason: string): void {
+    if (this.#isRetired || this.#drainReason !== undefined || this.manager.isTerminated) return;
+    if (!this.#isOwnPeer) return;
+    this.#isRetired = true;
+    this.#control!.send({ type: 'goaway', lastStreamId: ALL_STREAMS, reason });
   }
 
   /**

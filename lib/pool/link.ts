@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.js';
+import { ALL_STREAMS } from '../control/control-message.js';
 import type { PeerConn } from '../control/peer-conn.js';
 import type { Stream } from '../stream/stream.js';
 import type { Balanced } from './balancer.js';
@@ -118,7 +119,7 @@ export class Link implements Balanced {
   /** Moves the calls to other connections that the server will not start; see {@link PeerConn.goawayLastId}. */
   moveUnstarted(cause: Error): void {
     const lastId = this.conn.goawayLastId;
-    if (lastId === undefined) return;
+    if (lastId === undefined || lastId === ALL_STREAMS) return;
     for (const call of this.#calls.toArray()) {
       const id = call.stream?.id ?? 0;
       // Without an id its Invoke has not even entered the writer.

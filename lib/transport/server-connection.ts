@@ -63,8 +63,7 @@ export class ServerConnection {
     const { manager } = this.#server;
     const spread = 1 - AGE_SPREAD + 2 * AGE_SPREAD * Math.random();
     this.#ageTimer = manager.clock.after(age * spread, () => {
-      // Whoever knows no goaway could only be refused calls, which it may not make elsewhere.
-      if (this.#server.isOwnPeer) this.#server.drain('the connection has reached maxConnectionAge');
+      this.#server.retire('the connection has reached maxConnectionAge');
     });
   }
 }

@@ -1,5 +1,10 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { CONTROL_RPC, marshalControl, type ControlMessage } from '../../lib/control/control-message.js';
+import {
+  ALL_STREAMS,
+  CONTROL_RPC,
+  marshalControl,
+  type ControlMessage,
+} from '../../lib/control/control-message.js';
 import {
   PeerConn,
   SilentPeerError,
@@ -251,6 +256,44 @@ describe('PeerServer', () => {
     expect(link.sent()).toEqual([]);
   });
 
+  it('asks a client of ours to go, once, and takes what it sends until it has heard that', () => {
+    const link = new ServerLink().open();
+    link.send(invoke(2));
+    link.sentBytes();
+    link.peer.retire('old');
+    link.peer.retire('older');
+    expect(link.sentControl()).toEqual([{ type: 'goaway', lastStreamId: ALL_STREAMS, reason: 'old' }]);
+    link.send(invoke(3), message(3, 2, 'x'));
+    expect(link.accepted).toHaveLength(2);
+    expect(link.cause).toBeUndefined();
+  });
+
+  it('tells it once more which streams will be finished, and drops the others, when it drains', () => {
+    const link = new ServerLink().open();
+    link.peer.retire('old');
+    link.sentBytes();
+    link.send(invoke(2));
+    link.peer.drain('bye');
+    expect(link.sentControl()).toEqual([{ type: 'goaway', lastStreamId: 2, reason: 'bye' }]);
+    link.send(invoke(3));
+    expect(link.accepted).toHaveLength(1);
+    expect(link.sent()).toEqual([]);
+  });
+
+  it('asks nobody to go who was told so before, or knows no such word', () => {
+    const draining = new ServerLink().open();
+    draining.peer.drain('bye');
+    draining.sentBytes();
+    draining.peer.retire('old');
+    expect(draining.sent()).toEqual([]);
+    const plain = new ServerLink();
+    plain.send(invoke(1));
+    plain.peer.retire('old');
+    plain.send(invoke(2));
+    expect(plain.sent()).toEqual([]);
+    expect(plain.accepted).toHaveLength(2);
+  });
+
   it('answers new calls of any other client with code 14 while it drains', () => {
     const link = new ServerLink();
     link.send(invoke(1));
@@ -492,6 +535,21 @@ describe('PeerConn', () => {
       expect([conn.goawayLastId, told, conn.manager.isTerminated]).toEqual([5, 1, false]);
     },
   );
+
+  it('takes a limit after a goaway that had none, once', async () => {
+    let told = 0;
+    const link = new ClientLink({}, { goaway: () => told++ });
+    const conn = await link.answer(link.control(SERVER_SETTINGS));
+    const goaway = async (lastStreamId: number, reason: string): Promise<void> => {
+      await link.answer(link.control({ type: 'goaway', lastStreamId, reason }));
+    };
+    await goaway(ALL_STREAMS, 'old');
+    await goaway(ALL_STREAMS, 'older');
+    expect([conn.goawayLastId, conn.goawayReason, told]).toEqual([ALL_STREAMS, 'old', 1]);
+    await goaway(5, 'bye');
+    for (const lastStreamId of [4, ALL_STREAMS]) await goaway(lastStreamId, 'once more');
+    expect([conn.goawayLastId, conn.goawayReason, told]).toEqual([5, 'bye', 2]);
+  });
 
   it('ends the connection when a server of its own ends the control stream', async () => {
     const link = new ClientLink();

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { marshalControl } from '../../lib/control/control-message.js';
 import { jsonEncoding } from '../../lib/encoding/encoding.js';
-import { DrpcError } from '../../lib/errors/drpc-error.js';
+import { ClosedError, DrpcError } from '../../lib/errors/drpc-error.js';
 import type { Address, LookupAddress } from '../../lib/pool/address.js';
 import type { CallSpec } from '../../lib/pool/call.js';
 import { Endpoint } from '../../lib/pool/endpoint.js';
@@ -1220,6 +1220,43 @@ describe('ConnectionPool that is told to go away', () => {
     }
     expect(count).toBe(11);
     expect(await seen.failure()).toMatchObject({ code: 14, message: 'the server is shutting down' });
+  });
+
+  it('by one that takes what is on its way, moves nothing: not even what the writer had no room for', async () => {
+    const { client, server } = await connected({ writerBufferSize: 1000 });
+    const connection = await server.connection(1);
+    server.stop();
+    client.clock.hold();
+    const streamed = client.start('echo', undefined, {
+      source: { start: (sink) => void sink.trySend('1'), stop: () => undefined },
+    });
+    const calls = [client.call('echo', 'x'.repeat(1000)), client.call('echo', 'waits')];
+    const lost = client.becomes('disconnected');
+    connection.peer!.retire('old');
+    await lost;
+    client.clock.release();
+    expect(await Promise.all(calls)).toEqual([
+      ['x'.repeat(1000), 'complete'],
+      ['waits', 'complete'],
+    ]);
+    await streamed.seen.ended;
+    expect(streamed.seen.events).toEqual([1, 'complete']);
+    expect(connection.started).toEqual(['echo', 'echo', 'echo']);
+  });
+
+  it('moves them nevertheless when that one closes before it has seen them', async () => {
+    const { client, server } = await connected();
+    const connection = await server.connection(1);
+    connection.socket.pause();
+    const { seen } = client.start('echo', 'moved');
+    connection.peer!.retire('old');
+    await client.becomes('disconnected');
+    connection.peer!.drain('restart');
+    connection.manager!.finish(new ClosedError('restart'), 2000);
+    connection.socket.resume();
+    await seen.ended;
+    expect(seen.events).toEqual(['moved', 'complete']);
+    expect(connection.started).toEqual([]);
   });
 
   it('moves calls for which the writer had no room yet', async () => {

@@ -6,6 +6,7 @@ import { lastValueFrom, Subject, toArray, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 
 import { CONTROL_RPC, marshalControl } from '../../lib/control/control-message.js';
+import type { Stream } from '../../lib/stream/stream.js';
 import { ConnectionSet } from '../../lib/transport/connection-set.js';
 import { Kind } from '../../lib/wire/kind.js';
 import { Service } from '../client/helpers/service.js';
@@ -20,11 +21,13 @@ const CONTROL = Buffer.concat([invoke(1, CONTROL_RPC), message(1, 2, SETTINGS)])
 /** Connections of a server on a clock that stands still, with clients that the test plays. */
 class Clients {
   readonly clock = new VirtualClock();
+  readonly accepted: string[] = [];
   readonly #set: ConnectionSet;
 
   constructor(maxConnectionAge: number | undefined) {
     const nothing = (): void => undefined;
-    const hooks = { opened: nothing, accept: nothing, closed: nothing, failed: nothing };
+    const accept = ({ rpc }: Stream): void => void this.accepted.push(rpc);
+    const hooks = { opened: nothing, accept, closed: nothing, failed: nothing };
     const options = { clock: this.clock, pingInterval: 0, maxConnectionAge };
     this.#set = new ConnectionSet(options, Infinity, { ...hooks, overloaded: nothing, refused: nothing });
   }
@@ -60,6 +63,16 @@ describe('maxConnectionAge', () => {
     expect(clients.reasons(socket)).toEqual(['the connection has reached maxConnectionAge']);
     clients.clock.advance(10 * AGE);
     expect(clients.reasons(socket)).toEqual([]);
+  });
+
+  it('takes the calls that a client sends until it has heard of it', async () => {
+    const clients = new Clients(AGE);
+    const socket = await clients.connect(CONTROL);
+    clients.clock.advance(1.1 * AGE);
+    expect(clients.reasons(socket)).toHaveLength(1);
+    socket.push(invoke(2, 'rpc'));
+    await pollPhase();
+    expect(clients.accepted).toEqual(['rpc']);
   });
 
   it('does not send clients away together that came together', async () => {
