@@ -36,6 +36,11 @@ export interface PeerServerOptions extends Omit<
   pingTimeout?: number | undefined;
 }
 
+export interface PeerServerHooks extends ManagerHooks {
+  /** The client has said that it is one of this library. */
+  ownPeer?(): void;
+}
+
 /**
  * A server's end of a connection that answers the control stream by itself: its owner only sees the rpcs of
  * the application.
@@ -43,6 +48,7 @@ export interface PeerServerOptions extends Omit<
 export class PeerServer {
   readonly manager: Manager;
   readonly #options: PeerServerOptions;
+  readonly #hooks: PeerServerHooks;
   #control: ControlStream | undefined;
   #hasAccepted = false;
   /** The client's settings arrived. */
@@ -52,7 +58,7 @@ export class PeerServer {
   /** Why no more rpcs are taken. */
   #drainReason: string | undefined;
 
-  constructor(duplex: Duplex, options: PeerServerOptions, hooks: ManagerHooks) {
+  constructor(duplex: Duplex, options: PeerServerOptions, hooks: PeerServerHooks) {
     const {
       plainClients = 'storj',
       streamWindow = DEFAULT_STREAM_WINDOW,
@@ -63,6 +69,7 @@ export class PeerServer {
     }
     if (maxStreams < 1) throw new RangeError(`maxStreams is ${maxStreams}: at least 1 has to be taken`);
     this.#options = options;
+    this.#hooks = hooks;
     const window = plainClients === 'cockroach-fc' ? streamWindow : 0;
     this.manager = new Manager(
       duplex,
@@ -181,6 +188,7 @@ export class PeerServer {
       version: VERSION,
     });
     if (this.#drainReason !== undefined) this.#sendGoaway(control, this.#drainReason);
+    this.#hooks.ownPeer?.();
   }
 }
 

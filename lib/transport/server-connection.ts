@@ -40,8 +40,11 @@ export class ServerConnection {
       },
       failed: (stream, error) => hooks.failed(stream, error),
       overloaded: (error) => hooks.overloaded(this, error),
+      // Not before: whoever is not known yet can not be asked to go, and nobody else ever is.
+      ownPeer: () => {
+        if (maxConnectionAge > 0) this.#retireAt(maxConnectionAge);
+      },
     });
-    if (maxConnectionAge > 0) this.#retireAt(maxConnectionAge);
   }
 
   /** Resolves when the socket is closed. */

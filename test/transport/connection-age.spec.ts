@@ -2,7 +2,7 @@ import { setImmediate as pollPhase } from 'node:timers/promises';
 import { Controller } from '@nestjs/common';
 import { MessagePattern, Payload } from '@nestjs/microservices';
 import { DrpcStream } from 'nestjs-drpc';
-import { lastValueFrom, Subject, toArray, type Observable } from 'rxjs';
+import { lastValueFrom, of, Subject, toArray, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 
 import { CONTROL_RPC, marshalControl } from '../../lib/control/control-message.js';
@@ -63,6 +63,18 @@ describe('maxConnectionAge', () => {
     expect(clients.reasons(socket)).toEqual(['the connection has reached maxConnectionAge']);
     clients.clock.advance(10 * AGE);
     expect(clients.reasons(socket)).toEqual([]);
+  });
+
+  it('is counted from when the client has said who it is', async () => {
+    const clients = new Clients(AGE);
+    const socket = await clients.connect(Buffer.alloc(0));
+    clients.clock.advance(2 * AGE);
+    socket.push(CONTROL);
+    await pollPhase();
+    clients.clock.advance(0.9 * AGE - 1);
+    expect(clients.reasons(socket)).toEqual([]);
+    clients.clock.advance(0.2 * AGE + 1);
+    expect(clients.reasons(socket)).toHaveLength(1);
   });
 
   it('takes the calls that a client sends until it has heard of it', async () => {
@@ -141,7 +153,8 @@ describe('a client whose connections are sent away', () => {
     const relayed = lastValueFrom(client.send<number>('relay', numbers).pipe(toArray()));
     let n = 0;
     while (connections < 10) {
-      expect(await client.call('echo', ++n)).toBe(n);
+      const small = client.send<number>('relay', of(++n, -n)).pipe(toArray());
+      expect(await Promise.all([client.call('echo', n), lastValueFrom(small)])).toEqual([n, [n, -n]]);
       numbers.next(n);
     }
     numbers.complete();
