@@ -108,12 +108,16 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   /** Resolves once a server has been reached. Callers share one attempt. @throws DrpcError (code 14) */
   async connect(): Promise<void> {
-    if (this.#isClosed) {
-      this.#isClosed = false;
-      this.#pool = this.#createPool();
-      this._status$.next(DrpcStatus.Disconnected);
-    }
+    this.#reopen();
     await this.#pool.connect();
+  }
+
+  /**
+   * @internal Nest calls it when an application starts. `ClientsModule.register()` makes a client once, for all
+   * applications with that module, and the first of them that ends closes it.
+   */
+  onModuleInit(): void {
+    this.#reopen();
   }
 
   /** Ends all calls with code 14 and closes all connections; `connect()` opens the client again. */
@@ -153,6 +157,13 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
   unwrap<T = ConnectionPool>(): T {
     if (!this.#wasConnected) throw new Error('the client has no connection yet: call connect() first');
     return this.#pool as T;
+  }
+
+  #reopen(): void {
+    if (!this.#isClosed) return;
+    this.#isClosed = false;
+    this.#pool = this.#createPool();
+    this._status$.next(DrpcStatus.Disconnected);
   }
 
   // ------------------------------------------------------------------- calls

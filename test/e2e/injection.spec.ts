@@ -123,6 +123,24 @@ describe('a DrpcClient is injected', () => {
     expect(statuses).toEqual([DrpcStatus.Connected, DrpcStatus.Closed]);
   });
 
+  it('by ClientsModule.register() into one application after the other, and closed with each', async () => {
+    @Module({
+      imports: [ClientsModule.register([drpcClient({ name: 'MATH', dial: () => network.dial() })])],
+      providers: [Asker],
+    })
+    class AppModule {}
+    const first = await NestFactory.createApplicationContext(AppModule, { logger: false });
+    expect(await first.get(Asker).ask()).toBe(6);
+    await first.close();
+    const module = await Test.createTestingModule({ imports: [AppModule] }).compile();
+    await module.init();
+    const asker = module.get(Asker);
+    expect(asker.math).toBe(first.get('MATH'));
+    expect(await asker.ask()).toBe(6);
+    await module.close();
+    await expect(asker.ask()).rejects.toThrow('the client is closed');
+  });
+
   it('by a factory provider with ClientProxyFactory', async () => {
     @Module({
       imports: [SettingsModule],
