@@ -1,7 +1,14 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Controller, Inject, Module } from '@nestjs/common';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Controller, Inject, Module, ValidationPipe } from '@nestjs/common';
 import { ClientsModule, Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
+import { IsInt, IsPositive, IsString } from 'class-validator';
 import {
   DRPC_TRANSPORT,
   DrpcClient,
@@ -300,6 +307,98 @@ describe('the recipes for request streams', () => {
     await answers.return!();
     while (kept.length < 2) await new Promise((resolve) => void setImmediate(resolve));
     expect(kept).toEqual(['a', 'canceled']);
+  });
+});
+
+class Line {
+  @IsString()
+  item!: string;
+
+  @IsInt()
+  @IsPositive()
+  count!: number;
+}
+
+describe('the recipe for checked request streams', () => {
+  @Controller()
+  class ImportController {
+    @MessagePattern('import')
+    async import(
+      @DrpcStream({ as: 'iterable', type: Line, validation: { whitelist: true } }) lines: AsyncIterable<Line>,
+    ): Promise<number> {
+      let total = 0;
+      for await (const line of lines) total += line.count;
+      return total;
+    }
+
+    @MessagePattern('instances')
+    instances(@DrpcStream(Line) lines: Observable<Line>): Observable<boolean> {
+      return lines.pipe(map((line) => line instanceof Line));
+    }
+  }
+
+  it('takes what is valid, and ends the call for what is not', async () => {
+    const { client } = await JoinedApps.start([ImportController], {
+      prepare: (app) => app.useGlobalPipes(new ValidationPipe({ transform: true })),
+    });
+    const line = { item: 'tree', count: 2 };
+    expect(await client.call('import', from([line, line]))).toBe(4);
+    expect(await client.call('instances', from([line]))).toBe(true);
+    await expect(client.call('import', from([line, { item: 'tree', count: 0 }]))).rejects.toMatchObject({
+      code: 3,
+      message: 'count must be a positive number',
+    });
+  });
+});
+
+describe('the recipe for files', () => {
+  let folder: string;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'files-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+  });
+
+  @Controller()
+  class FilesController {
+    @MessagePattern('store', { encoding: 'bytes' })
+    async store(
+      @DrpcStream({ as: 'iterable' }) parts: AsyncIterable<Buffer>,
+      @DrpcMetadata('name') name: string,
+    ): Promise<Buffer> {
+      await pipeline(parts, createWriteStream(join(folder, basename(name))));
+      return Buffer.alloc(0);
+    }
+
+    @MessagePattern('fetch', { encoding: 'bytes' })
+    fetch(@Payload() name: Buffer): Readable {
+      return createReadStream(join(folder, basename(name.toString())));
+    }
+
+    @MessagePattern('nothing', { encoding: 'bytes' })
+    nothing(): void {}
+  }
+
+  it('stores and fetches them', async () => {
+    const { client } = await JoinedApps.start([FilesController]);
+    const [path, copy] = [join(folder, 'original'), join(folder, 'copy')];
+    const content = Buffer.alloc(6 << 20, 'larger than a message may be');
+    await writeFile(path, content);
+    const bytes = { encoding: 'bytes' } as const;
+    await client.call('store', createReadStream(path), { ...bytes, metadata: { name: 'a.txt' } });
+    const parts = client.stream<Buffer>('fetch', Buffer.from('a.txt'), bytes);
+    await pipeline(parts, createWriteStream(copy));
+    expect((await readFile(join(folder, 'a.txt'))).equals(content)).toBe(true);
+    expect((await readFile(copy)).equals(content)).toBe(true);
+  });
+
+  it('refuses what is no bytes, at either end', async () => {
+    const { client } = await JoinedApps.start([FilesController]);
+    const bytes = { encoding: 'bytes' } as const;
+    await expect(client.call('nothing', Buffer.alloc(0), bytes)).rejects.toMatchObject({ code: 2 });
+    await expect(client.call('fetch', undefined, bytes)).rejects.toMatchObject({ code: 3 });
+    const text = Readable.from(['a text']);
+    await expect(client.call('store', text, bytes)).rejects.toMatchObject({ code: 3 });
   });
 });
 
