@@ -50,6 +50,8 @@ const OPTIONS = {
 /** What makes no sense for a ping. */
 const CALL_ONLY = ['stdin', 'metadata', 'encoding', 'proto', 'import-path'] as const;
 
+const NEGATIVE = /^-\d/;
+
 type Values = ReturnType<typeof parse>['values'];
 
 /** How messages of .proto files look in JSON: 64-bit integers and bytes (base64) are texts, enums names, no field is left out. */
@@ -75,10 +77,19 @@ export function parseCommandLine(args: readonly string[]): Command {
 
 function parse(args: readonly string[]) {
   try {
-    return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true });
+    return parseArgs({ args: numbersLast(args), options: OPTIONS, allowPositionals: true });
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });
   }
+}
+
+/** A negative number is a message and never an option: it goes behind `--`, where it would have to be written. */
+function numbersLast(args: readonly string[]): string[] {
+  const end = args.includes('--') ? args.indexOf('--') : args.length;
+  const numbers = args.slice(0, end).filter((arg) => NEGATIVE.test(arg));
+  if (numbers.length === 0) return [...args];
+  const others = args.slice(0, end).filter((arg) => !NEGATIVE.test(arg));
+  return [...others, '--', ...numbers, ...args.slice(end + 1)];
 }
 
 function callCommand(values: Values, [url, rpc, message, surplus]: string[]): CallCommand {
