@@ -1,7 +1,7 @@
 import { isUint8Array } from 'node:util/types';
 import { DrpcCode } from '../errors/codes.js';
-import { DrpcError } from '../errors/drpc-error.js';
-import { escapeText } from '../errors/escape.js';
+import { DrpcError, type ErrorDetail } from '../errors/drpc-error.js';
+import { escapeName, escapeText } from '../errors/escape.js';
 
 /** Longest message of an error that is shown, in bytes. */
 const MAX_MESSAGE = 16 * 1024;
@@ -20,35 +20,36 @@ export async function showError(thrown: unknown): Promise<string> {
   const { code, rawCode, details } = error;
   const raw = rawCode === undefined ? '' : `, ${rawCode} on the wire`;
   const lines = [`error ${code} (${DrpcCode[code]}${raw}): ${escapeText(error.message, MAX_MESSAGE)}`];
-  if (details.length > 0) lines.push(...(await showDetails(error)));
+  if (details.length > 0) lines.push(...(await showDetails(details)));
   return `${lines.join('\n')}\n`;
 }
 
-async function showDetails(error: DrpcError): Promise<string[]> {
-  const known = Object.entries(await decodedDetails(error)).map(
-    ([name, detail]) => `  ${name}: ${toJson(detail)}`,
-  );
-  if (known.length > 0) return known;
-  return error.details.map(({ typeUrl, value }) => `  ${escapeText(typeUrl, 256)}: ${value.length} bytes`);
+/** A detail is decoded where its type is known, and its size is told where it is not. */
+async function showDetails(details: readonly ErrorDetail[]): Promise<string[]> {
+  const decode = await detailDecoder();
+  return details.map((detail) => {
+    const [known] = Object.entries(decode({ details: [detail] }));
+    if (known) return `  ${known[0]}: ${toJson(known[1], asInProto)}`;
+    return `  ${escapeName(detail.typeUrl)}: ${detail.value.length} bytes`;
+  });
 }
 
-/** Decoded where the package is there that does it. */
-async function decodedDetails(error: DrpcError): Promise<object> {
+/** Decodes what is well known, where the package is there that does it. */
+async function detailDecoder(): Promise<(error: { details: readonly ErrorDetail[] }) => object> {
   try {
-    const { decodeDetails } = await import('../service/error-details.js');
-    return decodeDetails(error);
+    return (await import('../service/error-details.js')).decodeDetails;
   } catch {
-    return {};
+    return () => ({});
   }
 }
 
-function toJson(value: unknown): string | undefined {
-  const text = JSON.stringify(value, plain) as string | undefined;
+function toJson(value: unknown, replacer?: (key: string, value: unknown) => unknown): string | undefined {
+  const text = JSON.stringify(value, replacer) as string | undefined;
   return text?.replace(UNSAFE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
-/** What JSON has no form for, and the names of types in messages of protobuf. */
-function plain(key: string, value: unknown): unknown {
+/** For messages of @bufbuild/protobuf, which have 64-bit integers and name their types. */
+function asInProto(key: string, value: unknown): unknown {
   if (key === '$typeName' || key === '$unknown') return undefined;
   return typeof value === 'bigint' ? value.toString() : value;
 }

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { Controller } from '@nestjs/common';
 import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { CanceledError, DrpcCode, DrpcContext, DrpcException, DrpcMethod, DrpcStream } from 'nestjs-drpc';
-import { badRequest } from 'nestjs-drpc/protobuf';
+import { badRequest, errorInfo } from 'nestjs-drpc/protobuf';
 import { concat, map, NEVER, of, reduce, take, toArray, type Observable } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 
@@ -94,6 +94,18 @@ class Handlers {
     });
   }
 
+  @MessagePattern('details')
+  details(): never {
+    const own = { typeUrl: 'a.b/Own\u001b', value: new Uint8Array(3) };
+    const details = [own, errorInfo({ reason: 'A' }), errorInfo({ reason: 'B' })];
+    throw new DrpcException(DrpcCode.Aborted, 'several', { details });
+  }
+
+  @MessagePattern('names of types')
+  namesOfTypes(): object {
+    return { $typeName: 'a', $unknown: [1] };
+  }
+
   @MessagePattern('hang')
   hang(@Ctx() context: DrpcContext): Observable<string> {
     context.signal.addEventListener('abort', () => canceled.push('hang'));
@@ -149,6 +161,7 @@ describe('nestjs-drpc call', () => {
     ['what was sent with a negative number', ['payload', '-5', '-t', '60000'], '"-5"\n'],
     ['what was sent behind the options', ['-t', '60000', '--', 'payload', '-1.5'], '"-1.5"\n'],
     ['an empty line for an empty message', ['nothing'], '\n'],
+    ['names as they are', ['names of types'], '{"$typeName":"a","$unknown":[1]}\n'],
     ['bytes as they are', ['-e', 'bytes', 'reversed', 'abc'], 'cba'],
     ['the answer to no bytes', ['--encoding', 'bytes', 'reversed'], ''],
     [
@@ -246,6 +259,16 @@ describe('nestjs-drpc call', () => {
         'error 5 (NotFound): no such\\x1b[31m user\n' +
         '  badRequest: {"fieldViolations":[{"field":"id","description":"is not there","reason":""}]}\n',
     });
+  });
+
+  it('tells of each detail in its place, whether it is known or not', async () => {
+    const { errors } = await result(['call', await start(), 'details']);
+    expect(errors.split('\n').slice(1)).toEqual([
+      '  a.b/Own\\x1b: 3 bytes',
+      '  errorInfo: {"reason":"A","domain":"","metadata":{}}',
+      '  errorInfo: {"reason":"B","domain":"","metadata":{}}',
+      '',
+    ]);
   });
 
   it.each<[string, string[], string]>([
