@@ -162,8 +162,9 @@ function contentOf(option: string, path: string | undefined): Buffer | undefined
 
 function timeoutOf({ timeout }: Values): number | undefined {
   if (timeout === undefined) return undefined;
-  if (/^\d{1,15}$/.test(timeout)) return Number(timeout);
-  throw new UsageError(`--timeout is "${timeout}": must be a number of milliseconds`);
+  // No timer goes further than 31 bits.
+  if (/^\d{1,9}$/.test(timeout)) return Number(timeout);
+  throw new UsageError(`--timeout is "${timeout}": must be a number of milliseconds, of 9 digits at most`);
 }
 
 function metadataEntry(entry: string): [string, string] {

@@ -7,6 +7,8 @@ import {
   type DrpcClientOptions,
 } from '../client/index.js';
 import { VERSION } from '../control/version.js';
+import { DeadlineError } from '../errors/drpc-error.js';
+import { escapeName } from '../errors/escape.js';
 import type { ConnectionPool } from '../pool/connection-pool.js';
 import { loadProtoServices } from '../service/proto-loader.js';
 import type { ProtoOptions } from '../service/proto-options.js';
@@ -88,28 +90,42 @@ async function write(output: Writable, text: string | Uint8Array, signal: AbortS
 }
 
 async function ping({ client: options, timeout }: PingCommand, around: Surroundings): Promise<ExitCode> {
-  const client = createClient({ ...options, connectTimeout: timeout });
+  // The limit of the whole comes first.
+  const connectTimeout = timeout === undefined ? undefined : timeout + 1000;
+  const client = createClient({ ...options, connectTimeout });
+  const limit = timeout === undefined ? undefined : AbortSignal.timeout(timeout);
+  const stop = AbortSignal.any(limit ? [around.signal, limit] : [around.signal]);
   const close = (): void => void client.close();
-  around.signal.addEventListener('abort', close, { once: true });
+  stop.addEventListener('abort', close, { once: true });
   try {
-    const start = performance.now();
-    await client.connect();
-    const connected = performance.now();
-    const { server } = await new DrpcHealthIndicator().pingCheck('server', client, { timeout });
-    const answered = performance.now();
-    if (around.signal.aborted) return ExitCode.Interrupted;
-    const times = `connected in ${inMs(connected - start)}`;
-    if (server.status === 'up') {
-      const who = describeServer(client.unwrap());
-      around.output.write(`${options.url}: ${who}, ${times}, answered in ${inMs(answered - connected)}\n`);
-      return ExitCode.Success;
-    }
-    around.errors.write(`${options.url}: ${times}, but: ${server.message}\n`);
-    return ExitCode.Failure;
+    const { text, isUp } = await reportOf(client, options.url!, timeout);
+    stop.throwIfAborted();
+    (isUp ? around.output : around.errors).write(`${text}\n`);
+    return isUp ? ExitCode.Success : ExitCode.Failure;
+  } catch (error) {
+    throw limit?.aborted ? new DeadlineError(`no answer within ${timeout} ms`, { cause: error }) : error;
   } finally {
-    around.signal.removeEventListener('abort', close);
+    stop.removeEventListener('abort', close);
     await client.close();
   }
+}
+
+async function reportOf(
+  client: DrpcClient,
+  url: string,
+  timeout: number | undefined,
+): Promise<{ text: string; isUp: boolean }> {
+  const start = performance.now();
+  await client.connect();
+  const connected = performance.now();
+  const { server } = await new DrpcHealthIndicator().pingCheck('server', client, { timeout });
+  const answered = performance.now();
+  const times = `connected in ${inMs(connected - start)}`;
+  if (server.status === 'down') {
+    return { text: `${url}: ${times}, but: ${escapeName(server.message ?? '')}`, isUp: false };
+  }
+  const who = describeServer(client.unwrap());
+  return { text: `${url}: ${who}, ${times}, answered in ${inMs(answered - connected)}`, isUp: true };
 }
 
 function describeServer({ connections }: ConnectionPool): string {

@@ -10,6 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../lib/cli/run.js';
 import { VERSION } from '../../lib/control/version.js';
 import { Service, type ServiceOptions } from '../client/helpers/service.js';
+import { TestServer } from '../pool/helpers/test-server.js';
 import { greeterProto } from '../service/helpers/goldens.js';
 import { Command, result, succeeded } from './helpers/command.js';
 
@@ -140,6 +141,14 @@ class Greeter {
   @DrpcMethod('Greeter', 'EchoAll')
   echoAll(all: object): object {
     return all;
+  }
+}
+
+@Controller()
+class Ill {
+  @MessagePattern('/nestjs.drpc.v1.Health/Ping')
+  ping(): never {
+    throw new DrpcException(DrpcCode.Internal, '\u001b[31mill\nx');
   }
 }
 
@@ -394,6 +403,20 @@ describe('nestjs-drpc ping', () => {
     expect(errors).toContain('error 14 (Unavailable): cannot connect to drpc://127.0.0.1:1');
   });
 
+  it.each(['0', '50'])('takes no longer than %s ms when told so, connecting and all', async (timeout) => {
+    const server = await TestServer.listen({ kindOf: () => 'silent' });
+    const { code, errors } = await result(['ping', `drpc://127.0.0.1:${server.port}`, '-t', timeout]);
+    expect(code).toBe(ExitCode.Failure);
+    expect(errors).toBe(`error 4 (DeadlineExceeded): no answer within ${timeout} ms\n`);
+  });
+
+  it('tells what a server has to say, and nothing that a terminal would obey', async () => {
+    const { way } = await Service.start([Ill]);
+    const { code, output, errors } = await result(['ping', way.url!]);
+    expect({ code, output }).toEqual({ code: ExitCode.Failure, output: '' });
+    expect(errors).toMatch(/, but: \\x1b\[31mill\\nx\n$/);
+  });
+
   it('is given up at once', async () => {
     const command = new Command(['ping', await start()]);
     command.stop.abort(new CanceledError('interrupted'));
@@ -428,6 +451,7 @@ describe('nestjs-drpc', () => {
     [['call', 'a', 'b', '--proto', 'x', '-e', 'json'], '--proto and --encoding exclude each other'],
     [['call', 'a', 'b', '--import-path', 'x'], '--import-path is given without --proto'],
     [['call', 'a', 'b', '-t', '1s'], '--timeout is "1s": must be a number of milliseconds'],
+    [['ping', 'drpc://a', '-t', '1000000000'], '--timeout is "1000000000": must be a number of milliseconds'],
     [['call', 'a', 'b', '-t', '-5'], "Did you forget to specify the option argument for '-t'?"],
     [['call', 'drpc://a', 'b', '-5x'], 'the message is not JSON'],
     [['call', 'a', 'b', '-m', 'x'], '--metadata is "x": must be key=value'],
