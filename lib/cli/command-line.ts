@@ -54,8 +54,17 @@ const NEGATIVE = /^-\d/;
 
 type Values = ReturnType<typeof parse>['values'];
 
-/** How messages of .proto files look in JSON: 64-bit integers and bytes (base64) are texts, enums names, no field is left out. */
-const LOADER: ProtoOptions['loader'] = { longs: String, enums: String, bytes: String, defaults: true };
+/**
+ * How messages of .proto files look in JSON: 64-bit integers, bytes (base64), NaN and the infinities are texts, enums
+ * names, no field is left out.
+ */
+const LOADER: ProtoOptions['loader'] = {
+  longs: String,
+  enums: String,
+  bytes: String,
+  json: true,
+  defaults: true,
+};
 
 /** @throws UsageError for what is wrong, naming it. */
 export function parseCommandLine(args: readonly string[]): Command {
@@ -139,9 +148,11 @@ function clientOptions(url: string, values: Values): DrpcClientOptions {
   };
 }
 
-function protoOptions({ proto, 'import-path': includeDirs }: Values): ProtoOptions | undefined {
+function protoOptions({ proto, 'import-path': importPaths }: Values): ProtoOptions | undefined {
+  // With folders to look in, the loader looks for the files there, too, and warns where it does not find them.
+  const includeDirs = importPaths && [...importPaths, '.'];
   if (proto) return { protoPath: proto, loader: { ...LOADER, includeDirs } };
-  if (includeDirs) throw new UsageError('--import-path is given without --proto: must be beside it');
+  if (importPaths) throw new UsageError('--import-path is given without --proto: must be beside it');
   return undefined;
 }
 

@@ -1,3 +1,4 @@
+import { basename, dirname, relative } from 'node:path';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { Controller } from '@nestjs/common';
@@ -5,7 +6,7 @@ import { Ctx, MessagePattern, Payload } from '@nestjs/microservices';
 import { CanceledError, DrpcCode, DrpcContext, DrpcException, DrpcMethod, DrpcStream } from 'nestjs-drpc';
 import { badRequest, errorInfo } from 'nestjs-drpc/protobuf';
 import { concat, map, NEVER, of, reduce, take, toArray, type Observable } from 'rxjs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { ExitCode } from '../../lib/cli/run.js';
 import { VERSION } from '../../lib/control/version.js';
@@ -361,6 +362,26 @@ describe('nestjs-drpc call --proto', () => {
     const args = ['call', await start(), ...proto, 'interop.v1.Greeter/EchoAll', JSON.stringify(sent)];
     const { output } = await result(args);
     expect(JSON.parse(output)).toMatchObject(sent);
+  });
+
+  it('writes what JSON has no number for as texts', async () => {
+    const sent = { fDouble: 'NaN', fFloat: '-Infinity', rDouble: ['Infinity', 1.5] };
+    const args = ['call', await start(), ...proto, 'interop.v1.Greeter/EchoAll', JSON.stringify(sent)];
+    const { output } = await result(args);
+    expect(JSON.parse(output)).toMatchObject(sent);
+  });
+
+  it.each<[string, string]>([
+    ['a path from here', relative('.', greeterProto)],
+    ['one from a folder for imports', basename(greeterProto)],
+    ['an absolute path', greeterProto],
+  ])('finds a file by %s, without a warning', async (_how, path) => {
+    const warnings = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    onTestFinished(() => warnings.mockRestore());
+    const folders = ['--import-path', '/nowhere', '--import-path', dirname(greeterProto)];
+    const args = ['call', await start(), '--proto', path, ...folders, 'interop.v1.Greeter/SayHello'];
+    expect(await result(args)).toEqual(succeeded('{"message":"Hello, !","index":0}\n'));
+    expect(warnings).not.toHaveBeenCalled();
   });
 
   it.each<[string, string[], string]>([
