@@ -203,7 +203,11 @@ export class ConnectionPool implements CallHost, EndpointHost {
   }
 
   #wait(call: Call): void {
-    if (this.#isClosed) return call.refuseSoon(new ClosedError('the client is closed'));
+    if (this.#isClosed) {
+      const cause = new ClosedError('the client is closed');
+      // One that moves has lost its connection to close() just now, and ends with all the others.
+      return call.hasMoved ? call.refuse(cause) : call.refuseSoon(cause);
+    }
     const { failFast, maxQueuedCalls } = this.options;
     // One that moves had its place already, and is not lost for want of another.
     if (!failFast && this.#open === 0 && this.#waiting.size >= maxQueuedCalls && !call.hasMoved) {

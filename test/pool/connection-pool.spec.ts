@@ -225,6 +225,14 @@ describe('ConnectionPool', () => {
     await expect(client.pool.connect()).rejects.toThrow('the client is closed');
   });
 
+  it('closes with calls that were not sent yet', async () => {
+    const { client } = await connected();
+    const { seen } = client.startUnsent('echo', 1);
+    const closed = client.pool.close();
+    expect(seen.events).toEqual([expect.objectContaining({ code: 14, message: 'the client is closed' })]);
+    await closed;
+  });
+
   it('refuses calls that are made, and moved, while it closes', async () => {
     const { client } = await connected();
     const unsent = client.startUnsent('echo', 1);
