@@ -13,6 +13,8 @@ export type PoolEvent =
   | 'move'
   /** All processes: one after the other, as a deployment does. */
   | 'roll all'
+  /** Some connections are old: their clients are asked to make others. */
+  | 'age'
   | 'crash'
   | 'reset'
   /** Nothing goes through any more, in both directions or in one, and nobody is told. */
@@ -51,11 +53,14 @@ export interface PoolScenario {
   budget: number | undefined;
   plans: CallPlan[];
   events: { at: number; what: PoolEvent; ms: number }[];
-  /** Servers are only ever restarted in peace. */
+  /** Servers are only ever restarted in peace, or have old connections. */
   isRolling: boolean;
+  /** Nothing ever happens but that connections are old. */
+  isAging: boolean;
 }
 
-const QUIET: readonly PoolEvent[] = ['roll', 'roll', 'roll all', 'move', 'connect'];
+const AGING: readonly PoolEvent[] = ['age', 'age', 'connect'];
+const QUIET: readonly PoolEvent[] = ['roll', 'roll', 'roll all', 'move', 'age', 'connect'];
 const ALL: readonly PoolEvent[] = [
   ...QUIET,
   'crash',
@@ -72,7 +77,8 @@ const ALL: readonly PoolEvent[] = [
 export function drawPoolScenario(seed: number): PoolScenario {
   const random = new Random(seed, 99);
   const span = random.pick([50, 500, 3000]);
-  const isRolling = random.chance(0.4);
+  const isAging = random.chance(0.1);
+  const isRolling = isAging || random.chance(0.4);
   const isTight = random.chance(0.3);
   const trouble = isRolling ? random.pick([0, 0, 0.3]) : random.pick([0, 0.2, 0.5]);
   const range = {
@@ -104,7 +110,7 @@ export function drawPoolScenario(seed: number): PoolScenario {
   });
   const events = Array.from({ length: random.int(0, 6) }, () => ({
     at: random.int(0, span * 2),
-    what: random.pick(isRolling ? QUIET : ALL),
+    what: random.pick(isAging ? AGING : isRolling ? QUIET : ALL),
     ms: random.pick([10, 300, 5000]),
   }));
   if (random.chance(0.15)) events.push({ at: random.int(0, span * 2), what: 'close', ms: 0 });
@@ -134,5 +140,6 @@ export function drawPoolScenario(seed: number): PoolScenario {
     plans,
     events,
     isRolling,
+    isAging,
   };
 }

@@ -396,6 +396,8 @@ class PoolSimulation {
           this.#clock.after(each * BETWEEN_ROLLS, () => this.#roll(each));
         }
         return;
+      case 'age':
+        return this.#age(ends.filter(() => this.#random.chance(0.5)));
       case 'crash':
         this.#downUntil[process] = Math.max(this.#downUntil[process]!, now + ms);
         for (const end of ends) if (end.process === process) end.link.reset();
@@ -447,12 +449,25 @@ class PoolSimulation {
   /** A process is replaced: new connections reach the new one at once. */
   #roll(process: number): void {
     const ends = [...this.#ends].filter((end) => end.process === process);
-    if (ends.some(({ rules }) => !rules.hasAnswered)) this.#rollsInHandshake++;
-    if (ends.some(({ since }) => this.#clock.now() - since < EARLY)) this.#earlyRolls++;
+    this.#countEarly(ends);
     for (const end of ends) {
       end.peer.drain('restart');
       this.#finishWhenIdle(end);
     }
+  }
+
+  /** The server goes on, and takes what is on its way. */
+  #age(ends: readonly ServerEnd[]): void {
+    const own = ends.filter(({ peer }) => peer.isOwnPeer);
+    if (own.length === 0) return;
+    this.#met.add('a connection was old');
+    this.#countEarly(own);
+    for (const { peer } of own) peer.retire('old');
+  }
+
+  #countEarly(ends: readonly ServerEnd[]): void {
+    if (ends.some(({ rules }) => !rules.hasAnswered)) this.#rollsInHandshake++;
+    if (ends.some(({ since }) => this.#clock.now() - since < EARLY)) this.#earlyRolls++;
   }
 
   #finishWhenIdle(end: ServerEnd): void {
@@ -539,7 +554,7 @@ class PoolSimulation {
   /** Names the end of a call. @throws when it is not an allowed one. */
   #explain(call: PooledCall): string {
     const { plan, outcome, failure: error, received } = call;
-    const { isRolling, maxStreams, failFast, maxQueuedCalls, peer, server, client } = this.#scenario;
+    const { isRolling, isAging, maxStreams, failFast, maxQueuedCalls, peer, server, client } = this.#scenario;
     const name = `call ${plan.id}`;
     const handler = this.#handlers.get(plan.id);
     const wasInvoked = this.#all.some(({ rules }) => rules.hasInvoked(`/call/${plan.id}`));
@@ -597,7 +612,8 @@ class PoolSimulation {
       !isRolling || !handler,
       () => `${name}: ${String(error)}, but it ran on a server that was restarted`,
     );
-    must(this.#isLossAllowed || call.hasPulled, () => `${name}: ${String(error)}, without a reason`);
+    const mayHaveBegun = call.hasPulled && !isAging;
+    must(this.#isLossAllowed || mayHaveBegun, () => `${name}: ${String(error)}, without a reason`);
     return 'unavailable';
   }
 

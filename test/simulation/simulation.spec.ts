@@ -51,7 +51,7 @@ const SIMULATIONS: [string, (seed: number) => Promise<Run>, string[], string[]][
       'many streams waited for the writer',
     ],
   ],
-  ['pool', simulatePool, POOL_OUTCOMES, ['a call moved']],
+  ['pool', simulatePool, POOL_OUTCOMES, ['a call moved', 'a connection was old']],
 ];
 
 describe.each(SIMULATIONS)('simulation of a %s', (name, run, outcomes, situations) => {
