@@ -1,4 +1,4 @@
-import { metrics, type Attributes, type Meter } from '@opentelemetry/api';
+import { metrics, type Attributes, type Meter, type MeterProvider } from '@opentelemetry/api';
 import { assertKnownOptions } from '../bridge/options.js';
 import { DrpcStatus } from '../bridge/status.js';
 import type { DrpcClientStats } from '../client/client-stats.js';
@@ -22,20 +22,65 @@ export function instrumentClient<Client extends DrpcClient>(
   options: ClientMetricsOptions = {},
 ): Client {
   assertKnownOptions(options, ['meterProvider']);
-  let watch: StatsWatch<DrpcClientStats> | undefined;
+  let place: Place | undefined;
   client.status.subscribe((status) => {
     if (status === DrpcStatus.Closed) {
-      watch?.end();
-      watch = undefined;
-    } else if (!watch) {
-      const meter = (options.meterProvider ?? metrics).getMeter(LIBRARY, VERSION);
-      watch = new StatsWatch(client, addressAttributes(client), meter, instrumentsOf(meter));
+      place?.leave(client);
+      place = undefined;
+    } else if (!place) {
+      place = Place.of(options.meterProvider ?? metrics.getMeterProvider(), addressAttributes(client));
+      place.join(client);
     }
   });
   return client;
 }
 
-/** A process may have several clients; one with several servers names all their hosts. */
+/** The open clients of the same servers. Of numbers with the same attributes the last one stands, so they are one sum. */
+class Place {
+  static readonly #all = new WeakMap<MeterProvider, Map<string, Place>>();
+
+  readonly #clients = new Set<DrpcClient>();
+  readonly #watch: StatsWatch<DrpcClientStats>;
+  /** The last client has left. */
+  readonly #onEmpty: () => void;
+
+  private constructor(provider: MeterProvider, attributes: Attributes, onEmpty: () => void) {
+    const meter = provider.getMeter(LIBRARY, VERSION);
+    this.#watch = new StatsWatch(this, attributes, meter, instrumentsOf(meter));
+    this.#onEmpty = onEmpty;
+  }
+
+  static of(provider: MeterProvider, attributes: Attributes): Place {
+    const places = Place.#all.get(provider) ?? new Map<string, Place>();
+    Place.#all.set(provider, places);
+    const key = JSON.stringify(attributes);
+    const place = places.get(key) ?? new Place(provider, attributes, () => places.delete(key));
+    places.set(key, place);
+    return place;
+  }
+
+  get stats(): DrpcClientStats {
+    const sum = { connections: 0, calls: 0, waiting: 0 };
+    for (const { stats } of this.#clients) {
+      sum.connections += stats.connections;
+      sum.calls += stats.calls;
+      sum.waiting += stats.waiting;
+    }
+    return sum;
+  }
+
+  join(client: DrpcClient): void {
+    this.#clients.add(client);
+  }
+
+  leave(client: DrpcClient): void {
+    if (!this.#clients.delete(client) || this.#clients.size > 0) return;
+    this.#onEmpty();
+    this.#watch.end();
+  }
+}
+
+/** A client with several servers names all their hosts. */
 function addressAttributes({ addresses }: DrpcClient): Attributes {
   const [first, ...others] = addresses;
   const hosts = [...new Set(addresses.map(({ host, path }) => host || path))].filter(Boolean);

@@ -284,6 +284,29 @@ describe('telemetry', () => {
     expect(await metric('connections')).toEqual([{ attributes, value: 1 }]);
   });
 
+  it('adds up the numbers of clients that have the same servers, as long as each is open', async () => {
+    const { service } = await start();
+    const place = { 'server.address': '127.0.0.1', 'server.port': service.port };
+    const connections = () => telemetry.metric('drpc.client.connections');
+    const clients = [1, 2, 3].map(() => {
+      const client = instrumentClient(new DrpcClient({ port: service.port }), telemetry.metricsOptions);
+      onTestFinished(() => client.close());
+      return client;
+    });
+    const [first, second, third] = clients as [DrpcClient, DrpcClient, DrpcClient];
+    // Once more counts no more.
+    instrumentClient(first, telemetry.metricsOptions);
+    await first.connect();
+    await second.connect();
+    expect(await connections()).toEqual([{ attributes: place, value: 2 }]);
+    await first.close();
+    expect(await connections()).toEqual([{ attributes: place, value: 1 }]);
+    await second.close();
+    await third.close();
+    await second.connect();
+    expect(await connections()).toEqual([{ attributes: place, value: 1 }]);
+  });
+
   it.each<[string, DrpcClientOptions, object]>([
     ['one server', { url: 'drpc://a:1' }, { 'server.address': 'a', 'server.port': 1 }],
     ['several servers', { urls: ['drpc://a:1', 'drpc://b:1', 'drpc://a:2'] }, { 'server.address': 'a,b' }],
