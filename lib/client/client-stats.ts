@@ -4,6 +4,6 @@ export interface DrpcClientStats {
   readonly connections: number;
   /** Calls and events on them. */
   readonly calls: number;
-  /** Calls that wait: for a server, or for room on a connection. */
+  /** Calls that wait: for a server, for room on a connection, or to be sent again as a server refused to start them. */
   readonly waiting: number;
 }

@@ -140,11 +140,11 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   /** What the client has under way now, for whoever watches it. */
   get stats(): DrpcClientStats {
-    const { connections, waiting } = this.#pool;
+    const { connections, waiting, pausing } = this.#pool;
     return {
       connections: connections.length,
       calls: connections.reduce((sum, { calls }) => sum + calls, 0),
-      waiting,
+      waiting: waiting + pausing,
     };
   }
 

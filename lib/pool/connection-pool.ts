@@ -120,6 +120,11 @@ export class ConnectionPool implements CallHost, EndpointHost {
     return this.#waiting.size;
   }
 
+  /** Calls that a server refused to start, and that wait again after a pause. */
+  get pausing(): number {
+    return this.#pausing.size;
+  }
+
   get connections(): PoolConnection[] {
     const endpoints = this.#targets.flatMap((target) => [...target.endpoints, ...target.retired]);
     return endpoints.flatMap(({ address, links }) =>

@@ -659,6 +659,21 @@ describe('The life of a DrpcClient', () => {
     expect(statuses).toEqual([DrpcStatus.Disconnected, DrpcStatus.Connected, DrpcStatus.Closed]);
   });
 
+  it('counts calls that a server refused to start among those that wait', async () => {
+    const service = await Service.start([TestController], { server: { maxHandlers: 1 } });
+    const client = service.client();
+    await client.connect();
+    const subscription = client.send('never', 1).subscribe();
+    const refused = client.call('echo', 'in the end');
+    // Its answer comes behind the refusal; should the call be under way once more, it is counted there.
+    await expect(client.call('nobody')).rejects.toMatchObject({ code: DrpcCode.Unimplemented });
+    const { calls, waiting } = client.stats;
+    expect(calls + waiting).toBe(2);
+    subscription.unsubscribe();
+    expect(await refused).toBe('in the end');
+    expect(client.stats).toEqual({ connections: 1, calls: 0, waiting: 0 });
+  });
+
   it('tells those who listen, after a reconnection too', async () => {
     const server = await TestServer.listen();
     const client = new DrpcClient({ port: server.port, reconnectDelay: 1 });
