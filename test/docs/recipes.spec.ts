@@ -5,8 +5,26 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { Controller, Inject, Module, ValidationPipe } from '@nestjs/common';
-import { ClientsModule, Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import {
+  Controller,
+  Inject,
+  Injectable,
+  Module,
+  ParseIntPipe,
+  Scope,
+  UseGuards,
+  ValidationPipe,
+  type CanActivate,
+} from '@nestjs/common';
+import {
+  ClientsModule,
+  CONTEXT,
+  Ctx,
+  EventPattern,
+  MessagePattern,
+  Payload,
+  type RequestContext,
+} from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import { IsInt, IsPositive, IsString } from 'class-validator';
 import {
@@ -15,13 +33,14 @@ import {
   drpcClient,
   DrpcContext,
   DrpcMetadata,
+  DrpcRecord,
   DrpcServer,
   DrpcStream,
   type DrpcClientOptions,
   type Encoding,
 } from 'nestjs-drpc';
 import { createInMemoryNetwork } from 'nestjs-drpc/testing';
-import { from, lastValueFrom, map, Observable, ReplaySubject } from 'rxjs';
+import { from, isObservable, lastValueFrom, map, Observable, ReplaySubject, toArray } from 'rxjs';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { JoinedApps } from '../e2e/helpers/joined-apps.js';
 import { describePage } from './docs-page.js';
@@ -230,6 +249,80 @@ describe('the recipe for encodings', () => {
   it('JSON has no bigint', async () => {
     const { client } = await JoinedApps.start([FileController]);
     await expect(client.call('echo', 1n)).rejects.toMatchObject({ code: 3 });
+  });
+});
+
+describe('the recipe for request-scoped providers', () => {
+  @Injectable({ scope: Scope.REQUEST })
+  class Tenant {
+    readonly name: string | undefined;
+
+    constructor(@Inject(CONTEXT) request: RequestContext<unknown, DrpcContext>) {
+      this.name = request.getContext().metadata['tenant'];
+    }
+  }
+
+  @Injectable()
+  class TenantGuard implements CanActivate {
+    constructor(
+      @Inject(Tenant) private readonly tenant: Tenant,
+      @Inject(CONTEXT) request: RequestContext<unknown, DrpcContext>,
+    ) {
+      seen.push(isObservable(request.getData()) ? 'a stream' : request.getData());
+    }
+
+    canActivate(): boolean {
+      seen.push(`guards ${this.tenant.name}`);
+      return true;
+    }
+  }
+
+  @Controller()
+  @UseGuards(TenantGuard)
+  class TenantController {
+    constructor(@Inject(Tenant) private readonly tenant: Tenant) {}
+
+    @MessagePattern('tenant')
+    async *name(@Payload(ParseIntPipe) times: number): AsyncGenerator<string | undefined> {
+      for (let i = 0; i < times; i++) yield this.tenant.name;
+    }
+
+    @MessagePattern('tenants')
+    names(@DrpcStream() numbers: Observable<number>): Observable<string> {
+      return numbers.pipe(map((number) => `${this.tenant.name}${number}`));
+    }
+
+    @EventPattern('moved')
+    moved(_to: string): void {
+      seen.push(this);
+    }
+
+    @EventPattern('moved')
+    movedToo(_to: string): void {
+      seen.push(this);
+    }
+  }
+
+  it('makes one for each call, with its request before pipes', async () => {
+    const { client } = await JoinedApps.start([TenantController], { module: { providers: [Tenant] } });
+    const values = (pattern: string, data: unknown, tenant: string): Promise<unknown[]> =>
+      lastValueFrom(client.send(pattern, new DrpcRecord(data, { metadata: { tenant } })).pipe(toArray()));
+    expect(await Promise.all([values('tenant', '2', 'ann'), values('tenant', '1', 'bob')])).toEqual([
+      ['ann', 'ann'],
+      ['bob'],
+    ]);
+    expect(seen).toEqual(['2', '1', 'guards ann', 'guards bob']);
+    seen.length = 0;
+    expect(await values('tenants', from([1, 2]), 'ann')).toEqual(['ann1', 'ann2']);
+    expect(seen).toEqual(['a stream', 'guards ann']);
+  });
+
+  it('makes one for each handler of an event', async () => {
+    const { client } = await JoinedApps.start([TenantController], { module: { providers: [Tenant] } });
+    client.emit('moved', 'here');
+    const controllers = (): unknown[] => seen.filter((each) => each instanceof TenantController);
+    while (controllers().length < 2) await new Promise((resolve) => void setImmediate(resolve));
+    expect(new Set(controllers()).size).toBe(2);
   });
 });
 
