@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import {
   Catch,
+  ClassSerializerInterceptor,
   Controller,
   Get,
   HttpException,
@@ -9,7 +10,11 @@ import {
   Module,
   Param,
   UseFilters,
+  UseInterceptors,
   type ArgumentsHost,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
 } from '@nestjs/common';
 import { APP_FILTER, BaseExceptionFilter, NestFactory } from '@nestjs/core';
 import {
@@ -20,6 +25,7 @@ import {
   MessagePattern,
   Payload,
 } from '@nestjs/microservices';
+import { Exclude, instanceToPlain } from 'class-transformer';
 import {
   DrpcClient,
   drpcClient,
@@ -29,7 +35,7 @@ import {
   DrpcException,
   type DrpcClientInterceptor,
 } from 'nestjs-drpc';
-import { of, retry, throwError, timer, type Observable } from 'rxjs';
+import { of, retry, tap, throwError, timer, type Observable } from 'rxjs';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { codeOfHttpStatus } from '../../lib/bridge/http-status.js';
 import { JoinedApps } from '../e2e/helpers/joined-apps.js';
@@ -306,6 +312,61 @@ describe('what filters see', () => {
     await expect(all('observable')).rejects.toMatchObject({ code: 5, message: 'in the Observable' });
     await expect(all('generator')).rejects.toMatchObject({ code: 5, message: 'in the generator' });
     expect(seen).toEqual(['in the Observable']);
+  });
+});
+
+describe('what interceptors see', () => {
+  class User {
+    name = 'ann';
+
+    @Exclude()
+    password = 'secret';
+  }
+
+  const cache = new Map<unknown, unknown>();
+
+  class CacheInterceptor implements NestInterceptor {
+    intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+      const { pattern } = context.switchToRpc().getContext<DrpcContext>();
+      if (cache.has(pattern)) return of(cache.get(pattern));
+      return next.handle().pipe(tap((value) => cache.set(pattern, value)));
+    }
+  }
+
+  @Controller()
+  class UsersController {
+    @UseInterceptors(ClassSerializerInterceptor)
+    @MessagePattern('observable')
+    observable(): Observable<User> {
+      return of(new User());
+    }
+
+    @UseInterceptors(ClassSerializerInterceptor)
+    @MessagePattern('generator')
+    async *generator(): AsyncGenerator<User> {
+      yield new User();
+    }
+
+    @MessagePattern('plain')
+    async *plain(): AsyncGenerator<unknown> {
+      const user = new User();
+      yield instanceToPlain(user);
+    }
+
+    @UseInterceptors(CacheInterceptor)
+    @MessagePattern('cached')
+    async *cached(): AsyncGenerator<number> {
+      yield 1;
+    }
+  }
+
+  it('are the values of an Observable, and not those of a generator', async () => {
+    const { client } = await JoinedApps.start([UsersController]);
+    expect(await client.call('observable')).toEqual({ name: 'ann' });
+    expect(await client.call('generator')).toEqual({ name: 'ann', password: 'secret' });
+    expect(await client.call('plain')).toEqual({ name: 'ann' });
+    expect(await client.call('cached')).toBe(1);
+    expect(await client.call('cached')).toBeUndefined();
   });
 });
 
