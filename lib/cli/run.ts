@@ -74,7 +74,8 @@ async function call(command: CallCommand, { input, output, signal }: Surrounding
   try {
     const encoding = method?.clientEncoding ?? (command.encoding === 'bytes' ? 'bytes' : 'json');
     const options: DrpcCallOptions = { encoding, metadata, timeout, signal };
-    for await (const answer of client.stream(method?.rpc ?? command.rpc, request.payload, options)) {
+    const pattern = method?.rpc ?? patternOf(command.rpc);
+    for await (const answer of client.stream(pattern, request.payload, options)) {
       await write(output, showAnswer(answer), signal);
     }
     return ExitCode.Success;
@@ -142,6 +143,16 @@ function createClient(options: DrpcClientOptions): DrpcClient {
     return new DrpcClient(options);
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });
+  }
+}
+
+/** An object as in the code of a handler, whatever the order of its keys, is the pattern; any other text is the name. */
+function patternOf(name: string): string | { readonly [key: string]: unknown } {
+  if (!name.startsWith('{')) return name;
+  try {
+    return JSON.parse(name) as { readonly [key: string]: unknown };
+  } catch {
+    return name;
   }
 }
 

@@ -9,6 +9,7 @@ export const USAGE = `Calls DRPC services from the command line.
   nestjs-drpc ping <url>                   tells whether a server answers, who it is, and how fast
 
 <url> is drpc://host:port, drpcs://host:port (TLS) or drpc+unix:/path.
+<rpc> is the pattern of a handler; one that is an object is written as JSON.
 <message> is JSON; without one, an empty message is sent.
 
   -i, --stdin              takes the messages of a request stream from the input, one a line

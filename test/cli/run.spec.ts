@@ -29,6 +29,16 @@ class Handlers {
     return numbers.reduce((a, b) => a + b, 0);
   }
 
+  @MessagePattern({ topic: 'sum', area: { name: 'math', level: 1 } })
+  sumOfTopic(@Payload() numbers: number[]): number {
+    return this.sum(numbers);
+  }
+
+  @MessagePattern('{no JSON')
+  brace(): string {
+    return 'a name like any other';
+  }
+
   @MessagePattern('three')
   three(): Observable<number> {
     return of(1, 2, 3);
@@ -172,6 +182,12 @@ describe('nestjs-drpc call', () => {
     ['what was sent behind the options', ['-t', '60000', '--', 'payload', '-1.5'], '"-1.5"\n'],
     ['an empty line for an empty message', ['nothing'], '\n'],
     ['names as they are', ['names of types'], '{"$typeName":"a","$unknown":[1]}\n'],
+    [
+      'what has an object for a pattern',
+      ['{ "topic": "sum", "area": { "name": "math", "level": 1 } }', '[1, 2]'],
+      '3\n',
+    ],
+    ['what only looks like an object', ['{no JSON'], '"a name like any other"\n'],
     ['bytes as they are', ['-e', 'bytes', 'reversed', 'abc'], 'cba'],
     ['the answer to no bytes', ['--encoding', 'bytes', 'reversed'], ''],
     [

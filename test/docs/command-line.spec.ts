@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { Controller } from '@nestjs/common';
-import { MessagePattern, Payload } from '@nestjs/microservices';
+import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { DrpcException, DrpcMetadata, DrpcMethod, DrpcStream } from 'nestjs-drpc';
 import { badRequest } from 'nestjs-drpc/protobuf';
 import { range, reduce, type Observable } from 'rxjs';
@@ -21,6 +21,14 @@ class Handlers {
   sum(@Payload() numbers: number[]): number {
     return numbers.reduce((a, b) => a + b, 0);
   }
+
+  @MessagePattern({ cmd: 'sum', area: 'math' })
+  sumOfMath(@Payload() numbers: number[]): number {
+    return this.sum(numbers);
+  }
+
+  @EventPattern('ordered')
+  ordered(_order: unknown): void {}
 
   @MessagePattern('count')
   count(@Payload() to: number): Observable<number> {
