@@ -7,11 +7,14 @@ import {
   type TLSSocket,
 } from 'node:tls';
 import type { AddressInfo } from 'node:net';
-import { Controller, Module } from '@nestjs/common';
+import { Controller, Get, Inject, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { Ctx, MessagePattern, type MicroserviceOptions } from '@nestjs/microservices';
+import { ClientsModule, Ctx, MessagePattern, type MicroserviceOptions } from '@nestjs/microservices';
+import { HealthCheck, HealthCheckService, TerminusModule, type HealthCheckResult } from '@nestjs/terminus';
+import { Test } from '@nestjs/testing';
 import {
   DrpcClient,
+  drpcClient,
   DrpcContext,
   DrpcHealthIndicator,
   DrpcServer,
@@ -263,6 +266,39 @@ describe('the code of docs/operations.md', () => {
     await app.close();
     expect(telemetry.ends(SpanKind.CLIENT)).toEqual(['who OK']);
     expect(telemetry.ends(SpanKind.SERVER)).toEqual(['who OK']);
+  });
+
+  it('tells health by terminus', async () => {
+    const { port } = await listen(new DrpcServer({ port: 0 }));
+
+    @Controller()
+    class HealthController {
+      constructor(
+        @Inject(HealthCheckService) private readonly health: HealthCheckService,
+        @Inject(DrpcHealthIndicator) private readonly drpc: DrpcHealthIndicator,
+        @Inject('WORK') private readonly client: DrpcClient,
+      ) {}
+
+      @Get('ready')
+      @HealthCheck()
+      ready(): Promise<HealthCheckResult> {
+        return this.health.check([
+          () => this.drpc.pingCheck('work', this.client, { timeout: 500 }),
+          () => this.drpc.callCheck('who', this.client, 'who', { data: 1 }),
+        ]);
+      }
+    }
+    const module = await Test.createTestingModule({
+      imports: [TerminusModule, ClientsModule.register([drpcClient({ name: 'WORK', port })])],
+      controllers: [HealthController],
+      providers: [DrpcHealthIndicator],
+    }).compile();
+    onTestFinished(() => module.close());
+    const up = { status: 'up', responseTime: expect.any(Number) as number };
+    expect(await module.get(HealthController).ready()).toMatchObject({
+      status: 'ok',
+      info: { work: up, who: up },
+    });
   });
 
   it('tells health, and carries a trace', async () => {
