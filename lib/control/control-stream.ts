@@ -37,6 +37,8 @@ export class ControlStream implements StreamSink {
   #pingId = 0;
   /** The newest ping that could not be answered at once. */
   #pongId: number | undefined;
+  /** Who waits for the answer to a ping, and to which. */
+  #awaited: { readonly id: number; readonly answered: () => void } | undefined;
 
   /** @param pingInterval in ms; 0: the connection is not watched */
   constructor(manager: Manager, hooks: ControlHooks, pingInterval: number, pingTimeout: number) {
@@ -55,6 +57,16 @@ export class ControlStream implements StreamSink {
 
   send(message: ControlMessage): void {
     if (this.#stream?.canSend) this.#stream.trySend(marshalControl(message));
+  }
+
+  /**
+   * Pings, and calls back when the peer has answered: it has seen then what was sent to it before. Not if the connection
+   * ends first, and only the last who asks is told.
+   */
+  ask(answered: () => void): void {
+    const id = ++this.#pingId;
+    this.#awaited = { id, answered };
+    this.send({ type: 'ping', id });
   }
 
   message(bytes: Buffer, start: number, end: number): void {
@@ -92,12 +104,20 @@ export class ControlStream implements StreamSink {
         return this.#pong(message.id);
       case 'pong':
         // Any chunk is a sign of life; that it arrived has been counted.
-        return;
+        return this.#answered(message.id);
       case 'goaway':
         return this.#hooks.goaway?.(message.lastStreamId, message.reason);
       default:
         message satisfies never;
     }
+  }
+
+  /** The peer may have kept the newest of several answers alone. */
+  #answered(id: number): void {
+    const awaited = this.#awaited;
+    if (!awaited || id < awaited.id) return;
+    this.#awaited = undefined;
+    awaited.answered();
   }
 
   /** Answers a ping. While an answer waits for room, only the newest is kept. */

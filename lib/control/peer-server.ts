@@ -101,12 +101,15 @@ export class PeerServer {
   /**
    * Asks a client of this library to make its next calls on another connection. Those that are on their way meanwhile
    * are taken, so that none has to move, or is lost. Any other client can not be asked. May be called again.
+   * @param obeyed called when the client has heard of it, and at once where it is not asked; not when the connection ends
    */
-  retire(reason: string): void {
-    if (this.#isRetired || this.#drainReason !== undefined || this.manager.isTerminated) return;
-    if (!this.#isOwnPeer) return;
+  retire(reason: string, obeyed?: () => void): void {
+    if (!this.#control || !this.#isOwnPeer || this.#drainReason !== undefined || this.manager.isTerminated) {
+      return obeyed?.();
+    }
+    if (!this.#isRetired) this.#control.send({ type: 'goaway', lastStreamId: ALL_STREAMS, reason });
     this.#isRetired = true;
-    this.#control!.send({ type: 'goaway', lastStreamId: ALL_STREAMS, reason });
+    if (obeyed) this.#control.ask(obeyed);
   }
 
   /**

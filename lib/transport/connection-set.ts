@@ -62,6 +62,11 @@ export class ConnectionSet {
     if (this.#cause) connection.finish(this.#cause, FINISH_TIMEOUT, 0);
   }
 
+  /** Asks the clients to make their next calls elsewhere; resolves when they have heard of it. */
+  async retire(reason: string): Promise<void> {
+    await Promise.all([...this.#connections].map((connection) => connection.retire(reason)));
+  }
+
   /** Takes no more calls; those that were taken go on. */
   drain(reason: string): void {
     this.#drainReason = reason;

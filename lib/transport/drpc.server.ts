@@ -31,6 +31,9 @@ import { SocketListener, tooManyConnections } from './socket-listener.js';
 /** So many handlers are named in a log line. */
 const MAX_NAMES_SHOWN = 50;
 
+/** How long clients may take to hear that they should go, in ms. */
+const RETIRE_TIME = 1000;
+
 /**
  * The strategy that serves a Nest microservice over DRPC:
  * `NestFactory.createMicroservice(AppModule, { strategy: new DrpcServer({ url: 'drpc://127.0.0.1:4000' }) })`.
@@ -237,12 +240,19 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
 
   async #finishCalls(): Promise<void> {
     const cause = new ClosedError('the server is shutting down');
-    const graceEnds = performance.now() + this.#options.gracePeriod;
-    this.#connections?.drain(cause.message);
-    await this.#waitForCalls();
+    const { gracePeriod } = this.#options;
+    const graceEnds = performance.now() + gracePeriod;
+    const timeLeft = (): number => Math.max(graceEnds - performance.now(), 0);
+    const connections = this.#connections;
+    // Calls that are on their way while a client hears of it are taken: a request stream could not move.
+    if (connections && gracePeriod > 0) {
+      await within(Math.min(gracePeriod, RETIRE_TIME), connections.retire(cause.message));
+    }
+    connections?.drain(cause.message);
+    await within(timeLeft(), this.#dispatcher.whenIdle());
     this.#dispatcher.cancel(cause);
     // An answer that is on its way is not there yet: a slow reader has the rest of the time to take it.
-    await this.#connections?.finish(cause, Math.max(graceEnds - performance.now(), 0));
+    await connections?.finish(cause, timeLeft());
   }
 
   /** Whoever adds this transport to an application may not think of the handlers it has already. */
@@ -253,15 +263,6 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
     this.logger.log(
       `handlers that are not pinned to DRPC_TRANSPORT are reachable over DRPC: ${names.slice(0, MAX_NAMES_SHOWN).join(', ')}${more}`,
     );
-  }
-
-  async #waitForCalls(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const graceEnds = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, this.#options.gracePeriod);
-    });
-    await Promise.race([this.#dispatcher.whenIdle(), graceEnds]);
-    clearTimeout(timer);
   }
 
   #connectionSet(): ConnectionSet {
@@ -338,4 +339,14 @@ export class DrpcServer extends Server<DrpcServerEvents, DrpcStatus> implements 
       failed(error);
     }
   }
+}
+
+/** Waits for `task`, but no longer than `ms`. */
+async function within(ms: number, task: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const isOver = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([task, isOver]);
+  clearTimeout(timer);
 }

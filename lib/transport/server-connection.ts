@@ -52,6 +52,15 @@ export class ServerConnection {
     return this.#server.manager.closed;
   }
 
+  /**
+   * Asks the client to make its next calls elsewhere; resolves when it has heard of it, at once where it is none of this
+   * library. Those that it sends meanwhile are taken.
+   */
+  async retire(reason: string): Promise<void> {
+    const obeyed = new Promise<void>((resolve) => this.#server.retire(reason, resolve));
+    await Promise.race([obeyed, this.closed]);
+  }
+
   /** Takes no more calls; those that were taken go on. */
   drain(reason: string): void {
     this.#server.drain(reason);

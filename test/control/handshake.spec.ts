@@ -294,6 +294,33 @@ describe('PeerServer', () => {
     expect(plain.accepted).toHaveLength(2);
   });
 
+  it('tells when a client has heard that it should go: with the answer to a ping behind it, or a later one', () => {
+    const told: string[] = [];
+    const link = new ServerLink().open();
+    link.sentBytes();
+    link.peer.retire('old');
+    link.peer.retire('closing', () => told.push('first'));
+    link.peer.retire('closing', () => told.push('second'));
+    expect(link.sentControl()).toEqual([
+      { type: 'goaway', lastStreamId: ALL_STREAMS, reason: 'old' },
+      { type: 'ping', id: 1 },
+      { type: 'ping', id: 2 },
+    ]);
+    link.control({ type: 'pong', id: 1 });
+    expect(told).toEqual([]);
+    link.control({ type: 'pong', id: 3 }, { type: 'pong', id: 3 });
+    expect(told).toEqual(['second']);
+  });
+
+  it('tells so at once of a client that can not be asked, or was told more', () => {
+    const told: string[] = [];
+    new ServerLink().peer.retire('closing', () => told.push('plain'));
+    const link = new ServerLink().open();
+    link.peer.drain('bye');
+    link.peer.retire('closing', () => told.push('draining'));
+    expect(told).toEqual(['plain', 'draining']);
+  });
+
   it('answers new calls of any other client with code 14 while it drains', () => {
     const link = new ServerLink();
     link.send(invoke(1));
