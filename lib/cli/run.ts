@@ -16,6 +16,7 @@ import type { MethodDefinition } from '../service/service-definition.js';
 import { parseCommandLine, type CallCommand, type PingCommand } from './command-line.js';
 import { showAnswer, showError } from './output.js';
 import { requestOf } from './requests.js';
+import { strictEncoding } from './strict-encoding.js';
 import { USAGE, UsageError } from './usage.js';
 
 /** What a command reads and writes. */
@@ -72,7 +73,7 @@ async function call(command: CallCommand, { input, output, signal }: Surrounding
   const request = requestOf(command, input);
   const client = createClient(command.client);
   try {
-    const encoding = method?.clientEncoding ?? (command.encoding === 'bytes' ? 'bytes' : 'json');
+    const encoding = method ? strictEncoding(method) : command.encoding === 'bytes' ? 'bytes' : 'json';
     const options: DrpcCallOptions = { encoding, metadata, timeout, signal };
     const pattern = method?.rpc ?? patternOf(command.rpc);
     for await (const answer of client.stream(pattern, request.payload, options)) {

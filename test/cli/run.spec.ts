@@ -380,6 +380,36 @@ describe('nestjs-drpc call --proto', () => {
     expect(JSON.parse(output)).toMatchObject(sent);
   });
 
+  it.each<[string, object, string]>([
+    ['as the .proto file writes it', { f_string: 'a' }, 'f_string'],
+    ['in a message', { fNested: { name: 'a', child: { nmae: 'b' } } }, 'fNested.child.nmae'],
+    ['in a list', { rNested: [{ name: 'a' }, { nmae: 'b' }] }, 'rNested.1.nmae'],
+  ])('refuses a field that is not there: %s', async (_where, message, field) => {
+    const args = ['call', await start(), ...proto, 'interop.v1.Greeter/EchoAll', JSON.stringify(message)];
+    const { code, output, errors } = await result(args);
+    expect({ code, output }).toEqual({ code: ExitCode.Failure, output: '' });
+    expect(errors).toContain(`no field is called "${field}" (names are in camelCase)\n`);
+  });
+
+  it.each<[string, object]>([
+    ['null', { fNested: null, fString: null, oInt32: null }],
+    ['a default value', { oInt32: 0, oString: '', fNested: {}, wInt64: { value: 0 } }],
+    ['maps', { mInt32String: { '-1': 'a' }, mBoolColor: { false: 1, true: 2 }, mStringNested: { a_b: {} } }],
+    [
+      '64-bit integers in maps',
+      { mStringInt64: { a_b: '-1' }, mUint64Bytes: { '18446744073709551615': 'AA==' } },
+    ],
+    ['a member of a oneof', { cEmpty: {} }],
+    ['lists that are empty', { rNested: [], rBytes: [] }],
+    ['a list of numbers for bytes', { fBytes: [1, 2], rBytes: [[3]] }],
+    ['google.protobuf.Any', { wAny: { '@type': 'type.googleapis.com/interop.v1.Nested', name: 'a' } }],
+    ['another one', { wAny: { type_url: 'a/b', value: 'AA==' } }],
+    ['google.protobuf.Struct', { wStruct: { fields: { a_b: { stringValue: 'c' } } } }],
+  ])('takes %s in a field', async (_what, message) => {
+    const args = ['call', await start(), ...proto, 'interop.v1.Greeter/EchoAll', JSON.stringify(message)];
+    expect(await result(args)).toMatchObject({ code: ExitCode.Success, errors: '' });
+  });
+
   it('writes what JSON has no number for as texts', async () => {
     const sent = { fDouble: 'NaN', fFloat: '-Infinity', rDouble: ['Infinity', 1.5] };
     const args = ['call', await start(), ...proto, 'interop.v1.Greeter/EchoAll', JSON.stringify(sent)];
