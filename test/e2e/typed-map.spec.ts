@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { ClientsModule, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { drpcClient, DrpcClient, DrpcRecord, DrpcServer, DrpcStream } from 'nestjs-drpc';
 import { createInMemoryNetwork } from 'nestjs-drpc/testing';
-import { firstValueFrom, from, lastValueFrom, Observable, of, reduce, toArray } from 'rxjs';
+import { EmptyError, firstValueFrom, from, lastValueFrom, Observable, of, reduce, toArray } from 'rxjs';
 import { beforeEach, describe, expect, expectTypeOf, it, onTestFinished } from 'vitest';
 
 interface Order {
@@ -93,6 +93,15 @@ describe('DrpcClient with a map of patterns', () => {
     void math.call('sum', ['1']).catch(() => undefined);
     // @ts-expect-error nobody serves it
     await expect(math.call('some')).rejects.toMatchObject({ code: 12 });
+  });
+
+  it('tells an end before the first answer by undefined, or by a rejection', async () => {
+    const letter = await math.call('later', { id: '' });
+    expectTypeOf(letter).toEqualTypeOf<string | undefined>();
+    expect(letter).toBeUndefined();
+    const first = firstValueFrom(math.send('later', { id: '' }));
+    expectTypeOf(first).toEqualTypeOf<Promise<string>>();
+    await expect(first).rejects.toBeInstanceOf(EmptyError);
   });
 
   it('knows them of stream()', async () => {
