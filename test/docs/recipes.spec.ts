@@ -185,6 +185,10 @@ const bigJson: Encoding = {
     ),
 };
 
+function* counting(): Generator<number> {
+  yield 1;
+}
+
 class Account {
   name = 'mine';
   #balance = 7;
@@ -233,6 +237,7 @@ describe('the recipe for encodings', () => {
     ['Set', new Set([1]), {}],
     ['Error', new Error('lost'), {}],
     ['RegExp', /lost/, {}],
+    ['a generator that is not async', counting(), {}],
     ['an object with private fields', new Account(), { name: 'mine' }],
     ['a Map in an object', { map: new Map([[1, 2]]) }, { map: {} }],
     ['Buffer', Buffer.from('a'), { type: 'Buffer', data: [97] }],
