@@ -1,16 +1,25 @@
 import type { Readable } from 'node:stream';
 import type { ReadableStream } from 'node:stream/web';
+import { StreamableFile } from '@nestjs/common';
 
 /** Values that come one by one when they are pulled. */
-export type StreamedValue = AsyncIterable<unknown> | ReadableStream<unknown> | Readable;
+type Source = AsyncIterable<unknown> | ReadableStream<unknown> | Readable;
 
-/** Whether a handler's value stands for many: async generators and iterables, Node's and web streams. */
+/** What stands for many values: a source of them, or what Nest has for a file, which holds one. */
+export type StreamedValue = Source | StreamableFile;
+
+/** Whether a handler's value stands for many: async generators and iterables, Node's and web streams, files. */
 export function isStreamedValue(value: unknown): value is StreamedValue {
   if (typeof value !== 'object' || value === null) return false;
   return (
     typeof (value as Partial<AsyncIterable<unknown>>)[Symbol.asyncIterator] === 'function' ||
-    isWebStream(value)
+    isWebStream(value) ||
+    value instanceof StreamableFile
   );
+}
+
+function sourceOf(value: StreamedValue): Source {
+  return value instanceof StreamableFile ? value.getStream() : value;
 }
 
 /** A way to pull values that can be stopped while a pull is under way. */
@@ -25,7 +34,8 @@ const VALUES_PER_TURN = 256;
 
 /** @throws when the value has a reader already, or its iterator can not be made. */
 export function pull(value: StreamedValue): Puller {
-  return new PatientPuller(isWebStream(value) ? pullWebStream(value) : pullIterable(value));
+  const source = sourceOf(value);
+  return new PatientPuller(isWebStream(source) ? pullWebStream(source) : pullIterable(source));
 }
 
 /**
@@ -69,9 +79,10 @@ function pullIterable(value: AsyncIterable<unknown> | Readable): Puller {
 export function dropStreamedValue(value: unknown): void {
   swallow(() => {
     if (!isStreamedValue(value)) return undefined;
-    if (isWebStream(value) || isNodeStream(value)) return dropStream(value);
+    const source = sourceOf(value);
+    if (isWebStream(source) || isNodeStream(source)) return dropStream(source);
     // An iterable that is its own iterator is a running generator; any other has not begun.
-    return (value as Partial<AsyncIterator<unknown>>).return?.();
+    return (source as Partial<AsyncIterator<unknown>>).return?.();
   });
 }
 
@@ -79,8 +90,9 @@ export function dropStreamedValue(value: unknown): void {
 export function dropStream(value: unknown): void {
   swallow(() => {
     if (typeof value !== 'object' || value === null) return undefined;
-    if (isWebStream(value)) return value.cancel();
-    if (isNodeStream(value)) destroy(value);
+    const source = sourceOf(value as StreamedValue);
+    if (isWebStream(source)) return source.cancel();
+    if (isNodeStream(source)) destroy(source);
     return undefined;
   });
 }
@@ -90,8 +102,10 @@ export function dropStream(value: unknown): void {
  * 'error' without a listener. Who pulls it later is told nevertheless.
  */
 export function hearFaults(value: unknown): void {
-  if (typeof value !== 'object' || value === null || !isNodeStream(value)) return;
-  if (!value.listeners('error').includes(ignoreFault)) value.on('error', ignoreFault);
+  if (typeof value !== 'object' || value === null) return;
+  const source = sourceOf(value as StreamedValue);
+  if (!isNodeStream(source)) return;
+  if (!source.listeners('error').includes(ignoreFault)) source.on('error', ignoreFault);
 }
 
 /** A stream may fail after it was destroyed as well: when its file is not there, say. */

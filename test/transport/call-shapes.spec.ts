@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
-import { Controller } from '@nestjs/common';
+import { Controller, StreamableFile } from '@nestjs/common';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { bytesEncoding, DrpcStream } from 'nestjs-drpc';
 import { concat, EMPTY, from, map, Observable, of, reduce, throwError } from 'rxjs';
@@ -59,6 +59,11 @@ class ShapesController {
   @MessagePattern('node stream')
   nodeStream(@Payload() values: unknown[]): Readable {
     return Readable.from(values);
+  }
+
+  @MessagePattern('file')
+  file(@Payload() values: unknown[]): StreamableFile {
+    return new StreamableFile(Readable.from(values));
   }
 
   @MessagePattern('web stream')
@@ -139,6 +144,7 @@ const RESULTS = [
   'generator',
   'iterable',
   'node stream',
+  'file',
   'web stream',
 ] as const;
 

@@ -11,6 +11,7 @@ import {
   type CanActivate,
   type ExecutionContext,
   type NestInterceptor,
+  StreamableFile,
 } from '@nestjs/common';
 import { Ctx, EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { CanceledError, DrpcContext, DrpcStream } from 'nestjs-drpc';
@@ -122,6 +123,11 @@ class EndlessController {
     });
   }
 
+  @MessagePattern('file')
+  file(): StreamableFile {
+    return new StreamableFile(this.nodeStream());
+  }
+
   @MessagePattern('web stream')
   webStream(): ReadableStream<unknown> {
     log.add('started');
@@ -218,6 +224,7 @@ const SOURCES: [rpc: string, torn: string][] = [
   ['observable', 'unsubscribed'],
   ['iterator', 'return called'],
   ['node stream', 'destroyed'],
+  ['file', 'destroyed'],
   ['web stream', 'web stream canceled'],
   ['generator', 'generator left'],
   ['request stream', 'unsubscribed'],
