@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { addAbortSignal, type Readable } from 'node:stream';
 import type { CallCommand } from './command-line.js';
 import { UsageError } from './usage.js';
 
@@ -20,15 +20,37 @@ export interface Request {
 
 type Encoding = CallCommand['encoding'];
 
-/** @throws UsageError for a message that is not JSON. */
-export function requestOf({ message, isStreamed, encoding }: CallCommand, input: Readable): Request {
+/** Stands for a message that is all of the input, as in other commands. */
+const ALL_INPUT = '-';
+
+/**
+ * @param signal gives up reading
+ * @throws UsageError for a message that is not JSON.
+ */
+export async function requestOf(
+  { message, isStreamed, encoding }: CallCommand,
+  input: Readable,
+  signal: AbortSignal,
+): Promise<Request> {
   if (isStreamed) return streamedRequest(input, encoding);
-  const payload = message === undefined ? emptyMessage(encoding) : messageOf(message, encoding);
+  const given = message === ALL_INPUT ? await allOf(addAbortSignal(signal, input)) : message;
+  const payload = given === undefined ? emptyMessage(encoding) : messageOf(given, encoding);
   return { payload, close: () => undefined };
 }
 
-function messageOf(message: string, encoding: Encoding): unknown {
+function messageOf(message: string | Buffer, encoding: Encoding): unknown {
   return encoding === 'bytes' ? Buffer.from(message) : parseJson('the message', message);
+}
+
+async function allOf(input: Readable): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of chunksOf(input)) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (size > MAX_SIZE) throw new UsageError(`the input is longer than ${MAX_SIZE} bytes`);
+  }
+  return Buffer.concat(chunks);
 }
 
 function streamedRequest(input: Readable, encoding: Encoding): Request {

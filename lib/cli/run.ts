@@ -70,7 +70,7 @@ async function call(command: CallCommand, { input, output, signal }: Surrounding
   if (method && command.isStreamed && !method.requestStream) {
     throw new UsageError(`${method.rpc} takes one message: give it behind the name, without --stdin`);
   }
-  const request = requestOf(command, input);
+  const request = await requestOf(command, input, signal);
   const client = createClient(command.client);
   try {
     const encoding = method ? strictEncoding(method) : command.encoding === 'bytes' ? 'bytes' : 'json';

@@ -10,7 +10,7 @@ export const USAGE = `Calls DRPC services from the command line.
 
 <url> is drpc://host:port, drpcs://host:port (TLS) or drpc+unix:/path.
 <rpc> is the pattern of a handler; one that is an object is written as JSON.
-<message> is JSON; without one, an empty message is sent.
+<message> is JSON, or - for all of the input; without one, an empty message is sent.
 
   -i, --stdin              takes the messages of a request stream from the input, one a line
   -m, --metadata key=value goes with the call; may be repeated

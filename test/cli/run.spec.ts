@@ -221,6 +221,30 @@ describe('nestjs-drpc call', () => {
     expect(await result(['call', '--stdin', await start(), ...args], input)).toEqual(succeeded(output));
   });
 
+  it.each<[string, string[], string, string]>([
+    ['JSON in several lines', ['sum'], '[1,\n 2,\n 3]\n', '6\n'],
+    ['bytes as they are', ['-e', 'bytes', 'reversed'], 'a\nb\n', '\nb\na'],
+    ['no bytes', ['-e', 'bytes', 'reversed'], '', ''],
+  ])('takes all of the input for the message: %s', async (_what, args, input, output) => {
+    expect(await result(['call', await start(), ...args, '-'], input)).toEqual(succeeded(output));
+  });
+
+  it('refuses an input that is larger than any message', async () => {
+    const { code, errors } = await result(
+      ['call', await start(), 'sum', '-'],
+      ' '.repeat(16 * 1024 * 1024 + 1),
+    );
+    expect(code).toBe(ExitCode.Usage);
+    expect(errors).toContain('the input is longer than 16777216 bytes');
+  });
+
+  it('can be given up while it reads the input', async () => {
+    const command = new Command(['call', 'drpc://127.0.0.1:1', 'sum', '-']);
+    command.input.write('[1');
+    command.stop.abort(new CanceledError('interrupted'));
+    expect(await command.result()).toEqual({ code: ExitCode.Interrupted, output: '', errors: '' });
+  });
+
   it('answers each line while the input goes on', async () => {
     const command = new Command(['call', '-i', await start(), 'double']).read();
     command.input.write('1\n');
