@@ -10,6 +10,7 @@ import { assertUserMetadata, type Metadata } from '../metadata/metadata.js';
 import { formatAddress, type Address } from '../pool/address.js';
 import type { CallObserver } from '../pool/call.js';
 import { ConnectionPool, type PoolStatus } from '../pool/connection-pool.js';
+import { SentAwayError } from '../pool/sent-away-error.js';
 import type { DescService } from '../service/protobuf-es.types.js';
 import { Answer, AnswerIterator } from './call-observers.js';
 import type { DrpcClientStats } from './client-stats.js';
@@ -392,7 +393,10 @@ export class DrpcClient<Api extends object = object> extends ClientProxy<DrpcCli
 
   #logLost(cause: Error, address: Address | undefined): void {
     const server = address ? formatAddress(address) : 'the server';
-    this.#connectionLog.warn(`disconnected from ${server}: ${escapeName(messageWithCode(cause))}`);
+    const reason = escapeName(messageWithCode(cause));
+    // A deployment is nothing to be warned of.
+    if (cause instanceof SentAwayError) this.#connectionLog.log(`disconnected from ${server}: ${reason}`);
+    else this.#connectionLog.warn(`disconnected from ${server}: ${reason}`);
   }
 
   #logUnreachable(error: DrpcError): void {

@@ -10,6 +10,7 @@ import { Call, type CallHost, type CallObserver, type CallSpec } from './call.js
 import { Want, type EndpointHost } from './endpoint.js';
 import { Link } from './link.js';
 import { resolvePoolOptions, type PoolOptions, type ResolvedPoolOptions } from './pool.options.js';
+import { SentAwayError } from './sent-away-error.js';
 import { Target } from './target.js';
 
 /** How calls pause that a server refused to start, in ms. */
@@ -20,7 +21,7 @@ export type PoolStatus = 'connected' | 'disconnected' | 'reconnecting' | 'closed
 export interface PoolHooks {
   /** The status has changed; `cause` says why a connection is no more, `address` where it led. */
   status?(status: PoolStatus, cause: Error | undefined, address: Address | undefined): void;
-  /** A connection could not be made, or one of several was lost. */
+  /** A connection could not be made, or one of several was lost otherwise than because its server wants it. */
   error?(error: DrpcError): void;
   /** A server can not be reached, while others can; told once until it is reached again. */
   unreachable?(address: Address, error: DrpcError): void;
@@ -281,7 +282,7 @@ export class ConnectionPool implements CallHost, EndpointHost {
     const error = cause instanceof ClosedError ? cause : new ClosedError('connection lost', { cause });
     this.#lastError = error;
     if (this.#open === 0) this.#setStatus('disconnected', error, link.endpoint.address);
-    else this.#hooks.error?.(error);
+    else if (!(cause instanceof SentAwayError)) this.#hooks.error?.(error);
     this.#ensure(this.#waiting.size > 0 ? Want.Call : Want.KeepUp);
     this.#judge();
   }

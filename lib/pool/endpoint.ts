@@ -6,13 +6,13 @@ import {
   type PeerProfile,
 } from '../control/peer-conn.js';
 import { ClosedError, DrpcError, messageWithCode } from '../errors/drpc-error.js';
-import { escapeName } from '../errors/escape.js';
 import { formatAddress, type Address } from './address.js';
 import { Dial, keepAlive } from './dialer.js';
 import { Link, type LinkHost } from './link.js';
 import { PlainGuess } from './plain-guess.js';
 import type { ResolvedPoolOptions } from './pool.options.js';
 import { RetryPause } from './retry-pause.js';
+import { SentAwayError } from './sent-away-error.js';
 
 /** Of so many rpcs it is remembered how their handlers behave. */
 const MAX_KNOWN_RPCS = 1000;
@@ -177,7 +177,7 @@ export class Endpoint {
 
   /** The server takes no more calls on this connection and finishes those it has. */
   drain(link: Link): void {
-    const cause = sentAway(link.conn);
+    const cause = new SentAwayError(link.conn);
     if (!link.isDraining) this.#leave(link, cause);
     // Also where the connection was left before, for a reason of our own: only now are these known not to begin.
     link.moveUnstarted(cause);
@@ -302,7 +302,7 @@ export class Endpoint {
       const { manager, isDraining } = attempt.conn;
       if (manager.isTerminated) attempt.error = this.#unavailable(manager.cause);
       else if (isDraining) {
-        const cause = sentAway(attempt.conn);
+        const cause = new SentAwayError(attempt.conn);
         attempt.error = cause;
         manager.finish(cause, FINISH_TIME);
       }
@@ -440,11 +440,6 @@ export class Endpoint {
     const reason = cause instanceof DrpcError ? `: ${messageWithCode(cause)}` : '';
     return new ClosedError(`cannot connect to ${formatAddress(this.address)}${reason}`, { cause });
   }
-}
-
-/** What the server said to whoever has to leave; a plain one says it by refusing a call. */
-function sentAway({ goawayReason }: PeerConn): ClosedError {
-  return new ClosedError(escapeName(goawayReason) || 'the server is shutting down');
 }
 
 /** Whether the server was there, and ended the connection before any call could be made. */

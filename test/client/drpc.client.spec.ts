@@ -804,28 +804,28 @@ describe('The life of a DrpcClient', () => {
     expect(client.unwrap().connections).toEqual([expect.objectContaining({ profile: 'own', calls: 0 })]);
   });
 
-  it('tells by "error" of one of several servers that shuts down, and by "disconnect" of the last', async () => {
+  it('tells of a server that shuts down, or wants a new connection, by "disconnect" alone, if it was the last', async () => {
     const services = [await Service.start([TestController]), await Service.start([TestController])];
     const client = new DrpcClient({ urls: services.map(({ way }) => way.url!), reconnectDelay: 60_000 });
     onTestFinished(() => client.close());
     await client.connect();
     while (client.stats.connections < 2) await new Promise((resolve) => void setImmediate(resolve));
     const told: [event: string, message: string | undefined][] = [];
-    const heard = (event: 'error' | 'disconnect') =>
-      new Promise<void>((resolve) => {
-        client.on(event, (error: DrpcError | undefined) => {
-          told.push([event, error?.message]);
-          resolve();
-        });
+    client.on('error', ({ message }) => told.push(['error', message]));
+    const disconnected = new Promise<void>((resolve) => {
+      client.on('disconnect', (error) => {
+        told.push(['disconnect', error?.message]);
+        resolve();
       });
-    const [failed, disconnected] = [heard('error'), heard('disconnect')];
-    await services[0]!.app.close();
-    await failed;
-    expect(told[0]).toEqual(['error', 'the server is shutting down']);
-    expect(told.map(([event]) => event)).not.toContain('disconnect');
-    await services[1]!.app.close();
+    });
+    const [lines, warnings] = [mockLog('log'), mockLog('warn')];
+    for (const { app } of services) await app.close();
     await disconnected;
-    expect(told).toContainEqual(['disconnect', 'the server is shutting down']);
+    expect(told.filter(([, message]) => message === 'the server is shutting down')).toEqual([
+      ['disconnect', 'the server is shutting down'],
+    ]);
+    expect(lines).toEqual([expect.stringMatching(/^disconnected from \S+: the server is shutting down$/)]);
+    expect(warnings.filter((line) => line.startsWith('disconnected'))).toEqual([]);
   });
 
   it('can be closed before it was used, more than once, and with the name of a signal as Nest does', async () => {
